@@ -1,0 +1,70 @@
+"""featx: frozen ONNX backbones, a feature cache that never goes stale, scikit-learn on top.
+
+Public names are resolved on first use, so that ``import featx`` stays as cheap as ``import numpy``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from featx._version import __version__
+
+if TYPE_CHECKING:
+    from featx.artifact import load, save
+    from featx.backbones.backbone import Backbone, FeatureSpace
+    from featx.backbones.preprocess import ImagePreprocess
+    from featx.features import ImageFeatures
+    from featx.heads import make_head, param_grid
+    from featx.inputs.datasets import Dataset, read_dataset
+    from featx.store.store import EmbeddingStore
+    from featx.training import embed, predict, train
+
+_HOME = {
+    "Backbone": "featx.backbones.backbone",
+    "Dataset": "featx.inputs.datasets",
+    "EmbeddingStore": "featx.store.store",
+    "FeatureSpace": "featx.backbones.backbone",
+    "ImageFeatures": "featx.features",
+    "ImagePreprocess": "featx.backbones.preprocess",
+    "embed": "featx.training",
+    "load": "featx.artifact",
+    "make_head": "featx.heads",
+    "param_grid": "featx.heads",
+    "predict": "featx.training",
+    "read_dataset": "featx.inputs.datasets",
+    "save": "featx.artifact",
+    "train": "featx.training",
+}
+
+__all__ = [
+    "Backbone",
+    "Dataset",
+    "EmbeddingStore",
+    "FeatureSpace",
+    "ImageFeatures",
+    "ImagePreprocess",
+    "__version__",
+    "embed",
+    "load",
+    "make_head",
+    "param_grid",
+    "predict",
+    "read_dataset",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'featx' has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,173 @@
+"""Every error featx raises, in one tree; each also derives from the builtin that callers expect.
+
+::
+
+    FeatxError
+    ├── ParameterError          (ValueError)         an argument or a combination of arguments is wrong
+    ├── InputError              (ValueError)         the samples or the table cannot be used
+    │   ├── SampleError                              one sample is wrong; carries ``index`` and ``name``
+    │   │   └── UnreadableSampleError (OSError)      ... because it cannot be read or decoded
+    │   └── DatasetError                             labels, groups, splits or columns are wrong
+    ├── BackboneError           (ValueError)
+    │   ├── BackboneNotFoundError (FileNotFoundError)
+    │   ├── GraphError                               not ONNX, truncated, or a shape featx cannot cut
+    │   ├── PreprocessError                          preprocessing missing or not expressible
+    │   └── DigestMismatchError                      a file is not the one its card describes
+    ├── SpaceMismatchError      (ValueError)         a fitted transformer met another feature space
+    ├── DeviceError             (RuntimeError)       the device asked for does not compute
+    │   └── DeviceMemoryError   (MemoryError)
+    ├── StoreError              (OSError)
+    │   ├── StoreFormatError                         written by a newer featx, or not a store
+    │   ├── StoreCorruptError                        a checksum does not hold
+    │   └── StoreNotWritableError (PermissionError)
+    ├── ArtifactError           (ValueError)
+    │   └── UntrustedTypeError  (TypeError)
+    └── MissingExtraError       (ImportError)        an optional dependency is absent; names the command
+
+    FeatxWarning                (UserWarning)
+
+A message says what, where, expected against found, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "BackboneError",
+    "BackboneNotFoundError",
+    "DatasetError",
+    "DeviceError",
+    "DeviceMemoryError",
+    "DigestMismatchError",
+    "FeatxError",
+    "FeatxWarning",
+    "GraphError",
+    "InputError",
+    "MissingExtraError",
+    "ParameterError",
+    "PreprocessError",
+    "SampleError",
+    "SpaceMismatchError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreFormatError",
+    "StoreNotWritableError",
+    "UnreadableSampleError",
+    "UntrustedTypeError",
+]
+
+
+class FeatxError(Exception):
+    """Root of every error that featx raises on purpose."""
+
+
+class FeatxWarning(UserWarning):
+    """A warning the user can act on."""
+
+
+class ParameterError(FeatxError, ValueError):
+    """An argument, or a combination of arguments, is wrong."""
+
+
+class InputError(FeatxError, ValueError):
+    """The samples or the table given cannot be used."""
+
+
+class SampleError(InputError):
+    """One sample is wrong.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do, without the sample's name.
+    index : int or None
+        Position of the sample in X, where it is known.
+    name : str
+        The sample as a person knows it: a path, or ``"sample 17 (bytes)"``.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None, name: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+        self.name = name
+
+    def __str__(self) -> str:
+        where = self.name or "sample"
+        at = "" if self.index is None else f" (index {self.index})"
+        return f"{where}{at}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_sample_error, (type(self), self.message, self.index, self.name)
+
+
+def _rebuild_sample_error(kind: type[SampleError], message: str, index: int | None, name: str) -> SampleError:
+    return kind(message, index=index, name=name)
+
+
+class UnreadableSampleError(SampleError, OSError):
+    """A sample cannot be read or decoded."""
+
+
+class DatasetError(InputError):
+    """Labels, groups, splits or columns are wrong."""
+
+
+class BackboneError(FeatxError, ValueError):
+    """A backbone cannot be used as asked."""
+
+
+class BackboneNotFoundError(BackboneError, FileNotFoundError):
+    """No backbone of that name, folder or file."""
+
+
+class GraphError(BackboneError):
+    """The graph is not ONNX, is truncated, or cannot be cut as asked."""
+
+
+class PreprocessError(BackboneError):
+    """Preprocessing is missing, or cannot be expressed."""
+
+
+class DigestMismatchError(BackboneError):
+    """A file is not the one that its card describes."""
+
+
+class SpaceMismatchError(FeatxError, ValueError):
+    """A fitted transformer met another feature space than it was fitted with."""
+
+
+class DeviceError(FeatxError, RuntimeError):
+    """The device asked for does not compute."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The device ran out of memory, also with one sample at a time."""
+
+
+class StoreError(FeatxError, OSError):
+    """The embedding store cannot do what was asked."""
+
+
+class StoreFormatError(StoreError):
+    """The folder was written by a newer featx, or is not a store."""
+
+
+class StoreCorruptError(StoreError):
+    """A checksum does not hold."""
+
+
+class StoreNotWritableError(StoreError, PermissionError):
+    """The folder given for the store cannot be written."""
+
+
+class ArtifactError(FeatxError, ValueError):
+    """A saved pipeline cannot be written or read."""
+
+
+class UntrustedTypeError(ArtifactError, TypeError):
+    """A saved pipeline names a type that is not on the allow list."""
+
+
+class MissingExtraError(FeatxError, ImportError):
+    """An optional dependency is absent; the message names the command that installs it."""
