@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PROCESSORS", "ProcessorRules", "processor_name"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PROCESSORS", "ProcessorRules", "Triple", "processor_name"]
 
 Triple = tuple[float, float, float]
 
@@ -37,7 +37,7 @@ class ProcessorRules:
     crop_pct : float or None
         Only ConvNext and PoolFormer have it: they resize to ``size / crop_pct``.
     warp_from : int or None
-        ConvNext: from this edge on the image is warped to a square and not cropped; below it is cropped to ``size``.
+        ConvNext: from this edge on the image is warped to a square; below it is cropped to ``size``.
     offset, include_top : bool or None
         EfficientNet's ``rescale_offset`` and ``include_top``; None where the class has no such key.
     flip : bool or None
@@ -126,7 +126,7 @@ PROCESSORS: dict[str, ProcessorRules] = {
 
 
 def processor_name(class_name: str) -> str:
-    """The table's name of a processor class: ``ViTFeatureExtractor`` and ``ViTImageProcessorFast`` are ``ViT``."""
+    """The table's name of a class: ``ViTFeatureExtractor`` and ``ViTImageProcessorFast`` are ``ViT``."""
     name = class_name
     for suffix in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
         name = name.removesuffix(suffix)
