@@ -1,0 +1,287 @@
+"""A backbone opened, described and digested; and the feature spaces it spans.
+
+Owns the answer to "which vectors are these?": :class:`Backbone` is a folder or file with its digest, and a
+:class:`FeatureSpace` is everything that decides a vector's value. Neither holds a session, so both are cheap to copy, pickle
+and send to worker processes. Graphs are read on first need and remembered by digest for the life of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featx.backbones.graph import GraphInfo, Tap, external_files, find_tap, inspect_graph, load_graph
+from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, ImagePreprocess
+from featx.backbones.sources import Located, locate
+from featx.backbones.surgery import cut_image_graph, resolve_pooling
+from featx.errors import BackboneError, DigestMismatchError, ParameterError, PreprocessError
+from featx.store.digest import canonical_json, digest_file, digest_json, keys_array
+from featx.store.files import FileDigests
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["CARD_NAME", "RULES", "Backbone", "FeatureSpace"]
+
+RULES = 1
+"""featx's own pixel and pooling rules. Raised when they change, so that vectors of old and new rules never meet; the golden
+vectors in ``tests/test_golden.py`` fail when the rules change and this number does not."""
+
+CARD_NAME = "featx.json"
+PRECISIONS = ("float32", "float16")
+
+_parsed: dict[str, tuple[GraphInfo, dict[str, Tap]]] = {}
+_parsed_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSpace:
+    """What a column of a feature matrix means: everything that decides a vector's value, and nothing else.
+
+    Two vectors may be compared if and only if their spaces are equal. Batch size, device, threads and library versions are not
+    part of a space: they move a vector by less than the tolerance that ``featx.testing`` holds backbones to.
+
+    Parameters
+    ----------
+    backbone_digest : str
+        32 hex digits over graph and weights, external data included.
+    tap : str
+        Where the graph is read: ``"pooled"``, a stage, a layer, or a tensor's own name.
+    pooling : str
+        How positions become one vector; resolved, never ``"auto"``.
+    preprocess : str
+        Canonical JSON of the preprocessing.
+    precision : {"float32", "float16"}
+        Arithmetic of the session.
+    rules : int
+        Version of featx's own pixel and pooling rules.
+    """
+
+    backbone_digest: str
+    tap: str
+    pooling: str
+    preprocess: str
+    precision: str = "float32"
+    rules: int = RULES
+
+    @property
+    def id(self) -> str:
+        """32 hex digits, the digest of :meth:`to_dict` as canonical JSON; the name of the space's folder in a store."""
+        return digest_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as plain values, readable by people and by :meth:`from_dict`."""
+        return {
+            "backbone_digest": self.backbone_digest,
+            "tap": self.tap,
+            "pooling": self.pooling,
+            "preprocess": json.loads(self.preprocess),
+            "precision": self.precision,
+            "rules": self.rules,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FeatureSpace:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**values, "preprocess": canonical_json(values["preprocess"])})
+
+    def differences(self, other: FeatureSpace) -> list[str]:
+        """What differs from ``other``, a line a field, for error messages."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [f"{name}: {mine[name]!r} became {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen network in an ONNX file, with the preprocessing it was trained with.
+
+    Use :meth:`open`. Equal when digest and preprocessing are equal, wherever the files lie.
+
+    Parameters
+    ----------
+    name : str
+        Short name.
+    model_path : Path
+        The ``.onnx`` file.
+    folder : Path
+        The folder that describes it.
+    digest : str
+        32 hex digits over graph and weights, external data included.
+    preprocess : ImagePreprocess
+        Pixels to network input.
+    card : dict
+        What ``featx.json`` says: licence, source, measured quality. Empty where there is none.
+    """
+
+    name: str = field(compare=False)
+    model_path: Path = field(compare=False)
+    folder: Path = field(compare=False)
+    digest: str
+    preprocess: ImagePreprocess
+    card: dict[str, Any] = field(compare=False, default_factory=dict, hash=False, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        reference: str | os.PathLike[str] | Backbone,
+        *,
+        preprocess: ImagePreprocess | dict[str, Any] | None = None,
+        files: FileDigests | None = None,
+    ) -> Backbone:
+        """Open a folder in Hugging Face layout, an ``.onnx`` file, or a backbone known by name.
+
+        Parameters
+        ----------
+        reference : str, PathLike or Backbone
+            See :func:`featx.backbones.sources.locate`.
+        preprocess : ImagePreprocess or dict, optional
+            Overrides the folder's ``preprocessor_config.json``; needed where there is none. A dict is read as such a config.
+        files : FileDigests, optional
+            The memory of file digests, which spares reading the weights again.
+
+        Raises
+        ------
+        BackboneNotFoundError, PreprocessError, DigestMismatchError
+        """
+        given = ImagePreprocess.from_config(preprocess) if isinstance(preprocess, dict) else preprocess
+        if given is not None and not isinstance(given, ImagePreprocess):
+            raise ParameterError(f"preprocess must be an ImagePreprocess or a dict, got {type(given).__name__}.")
+        if isinstance(reference, Backbone):
+            return reference if given is None else _replaced(reference, given)
+        located = locate(reference)
+        card = _read_card(located.folder / CARD_NAME)
+        digest = _weights_digest(located, files or FileDigests(None))
+        expected = card.get("digest")
+        if expected is not None and expected != digest and located.name == located.folder.name:
+            raise DigestMismatchError(
+                f"{located.model_path}: the weights are not those that {CARD_NAME} describes: expected digest {expected}, "
+                f"found {digest}. The file was changed or its download is broken: fetch the folder again, or delete "
+                f"{located.folder / CARD_NAME} if the change was meant."
+            )
+        chosen = given if given is not None else ImagePreprocess.from_folder(located.folder)
+        if chosen is None:
+            raise PreprocessError(f"{located.model_path}: no preprocessor_config.json beside it. {MISSING_PREPROCESS_HELP}")
+        return cls(located.name, located.model_path, located.folder, digest, chosen, card)
+
+    @property
+    def info(self) -> GraphInfo:
+        """What the graph is: inputs, layout, taps. Read on first use, then remembered by digest.
+
+        Raises
+        ------
+        GraphError
+            The file is not ONNX, is truncated, or is a graph featx cannot describe.
+        """
+        return self._parse()[0]
+
+    def tap(self, name: str) -> Tap:
+        """The tap of that name, or the tensor of that name.
+
+        Raises
+        ------
+        GraphError
+            No such tap; the message lists those there are.
+        """
+        info, taps = self._parse()
+        if name not in taps:
+            taps[name] = find_tap(info, self.graph(), name)
+        return taps[name]
+
+    def graph(self) -> onnx.ModelProto:
+        """The graph as it lies in the file; external data stays on disk."""
+        return load_graph(self.model_path)
+
+    def space(self, tap: str = "pooled", pooling: str = "auto", *, precision: str = "float32") -> FeatureSpace:
+        """The feature space of one tap.
+
+        Raises
+        ------
+        GraphError
+            No such tap.
+        ParameterError
+            The pooling does not fit the tap, or the precision is unknown.
+        """
+        if precision not in PRECISIONS:
+            raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
+        resolved = resolve_pooling(self.info, self.tap(tap), pooling)
+        return FeatureSpace(
+            backbone_digest=self.digest,
+            tap=tap,
+            pooling=resolved,
+            preprocess=canonical_json(self.preprocess.to_dict()),
+            precision=precision,
+        )
+
+    def n_features(self, space: FeatureSpace) -> int:
+        """Length of the vectors of ``space``."""
+        return self.tap(space.tap).channels
+
+    def cut(self, spaces: Sequence[FeatureSpace]) -> onnx.ModelProto:
+        """One graph from uint8 pixels to the vectors of all ``spaces``, in their order."""
+        return cut_image_graph(
+            self.graph(),
+            self.info,
+            [self.tap(space.tap) for space in spaces],
+            poolings=[space.pooling for space in spaces],
+            preprocess=self.preprocess,
+            precision=spaces[0].precision,
+        )
+
+    def _parse(self) -> tuple[GraphInfo, dict[str, Tap]]:
+        with _parsed_lock:
+            if self.digest not in _parsed:
+                info = inspect_graph(self.graph())
+                _parsed[self.digest] = info, {tap.name: tap for tap in info.taps}
+            return _parsed[self.digest]
+
+
+def _replaced(backbone: Backbone, preprocess: ImagePreprocess) -> Backbone:
+    return Backbone(
+        backbone.name, backbone.model_path, backbone.folder, backbone.digest, preprocess, backbone.card
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path}: not a readable card ({error}). Repair or delete it.") from error
+    if not isinstance(card, dict):
+        raise BackboneError(f"{path}: expected a JSON object, found {type(card).__name__}. Repair or delete it.")
+    return card
+
+
+def _weights_digest(located: Located, files: FileDigests) -> str:
+    """Digest of the model file and, where its weights lie outside, of every external file by name."""
+    graph_digest = _file_digest(located.model_path, files)
+    # Weights inside the file are covered already; looking for external ones means parsing the graph, so a small
+    # memory by digest spares that for a file met before in this process.
+    names = _external_names(located.model_path, graph_digest)
+    external = {name: _file_digest(located.model_path.parent / name, files) for name in names}
+    return digest_json({"graph": graph_digest, "external": external}) if external else graph_digest
+
+
+_external: dict[str, tuple[str, ...]] = {}
+
+
+def _external_names(path: Path, graph_digest: str) -> tuple[str, ...]:
+    if graph_digest not in _external:
+        _external[graph_digest] = tuple(external_files(load_graph(path)))
+    return _external[graph_digest]
+
+
+def _file_digest(path: Path, files: FileDigests) -> str:
+    keys, known, identities = files.lookup([str(path)])
+    if known[0]:
+        return bytes(keys[0]).hex()
+    digest = digest_file(path)
+    if identities.any():
+        files.remember(identities, keys_array([digest]))
+    return digest.hex()
