@@ -1,0 +1,74 @@
+"""What featx does not take for 8-bit pixels, and what it calls it.
+
+Pure functions that return the reason as words, or None. Pixels of more than 8 bits have no single picture in
+8 bits: a CT slice is another image in a lung window than in a bone window. They are refused rather than cut,
+also those that PIL would cut without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+__all__ = ["NEEDS_WINDOW", "array_problem", "depth_problem", "looks_like"]
+
+NEEDS_WINDOW = (
+    "a window is needed to show it in 8 bits, and featx does not guess one. Give uint8 arrays instead: "
+    "(np.clip((a - low) / (high - low), 0, 1) * 255).astype(np.uint8)"
+)
+
+_DEEP_RAWMODE = re.compile(r"^(?!BGR).*;(12|16)[A-Z]*$")  # BGR;16 is BMP's 5-6-5, which is not deep
+
+
+def depth_problem(image: Any, data: bytes) -> str | None:
+    """What to call the pixels of a PIL image where they have more than 8 bits, or None.
+
+    To be asked before the image is loaded: PIL reads 16-bit colour as mode RGB and drops the lower bits while
+    loading; only the decoder's arguments tell. `data` is the file, where it is at hand.
+    """
+    if image.mode == "F":
+        return "float pixels"
+    if image.mode.startswith("I"):
+        return f"16-bit or deeper pixels (PIL mode {image.mode})"
+    for codec, _, _, arguments in getattr(image, "tile", ()):
+        first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+        if isinstance(first, str) and _DEEP_RAWMODE.match(first):
+            return f"16-bit pixels ({image.format}, {first})"
+        if codec in ("ppm", "ppm_plain") and rest and rest[-1] > 255:
+            return f"16-bit pixels (PPM with a maximum of {rest[-1]})"
+    if image.format == "JPEG2000":
+        # ISO/IEC 15444-1, A.5.1: the first component's depth less one, 42 bytes into the codestream
+        at = data.find(b"\xff\x4f\xff\x51")
+        if 0 <= at < len(data) - 42 and (data[at + 42] & 0x7F) + 1 > 8:
+            return f"{(data[at + 42] & 0x7F) + 1}-bit pixels (JPEG 2000)"
+    return None
+
+
+def array_problem(array: np.ndarray) -> str | None:
+    """Why an array is not uint8 of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), and what to do."""
+    if array.dtype == bool:
+        return "a boolean array: give array.astype(np.uint8) * 255."
+    if array.dtype != np.uint8:
+        return f"a {array.dtype} array: {NEEDS_WINDOW} (for values from 0 to 1: low=0, high=1)."
+    if array.size == 0:
+        return f"an array without pixels, shape {array.shape}."
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
+        return None
+    first = array.ndim == 3 and array.shape[0] in (1, 3)
+    hint = " Channels come last: array.transpose(1, 2, 0)." if first else ""
+    return f"an array of shape {array.shape}: expected (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).{hint}"
+
+
+def looks_like(data: bytes) -> str:
+    """What a file that is no image may be, from its first bytes."""
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    if data[4:8] == b"ftyp":
+        return "an HEIF image or a video"
+    if data[:4] == b"%PDF":
+        return "a PDF"
+    if data[:2] == b"\x1f\x8b":
+        return "a gzip file"
+    return f"no known image format, it starts with {data[:8]!r}"
