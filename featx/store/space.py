@@ -1,0 +1,271 @@
+"""One space: its folder seen as a table from keys to rows.
+
+Owns reading and adding rows. The invariants: a row once read stays the same, because the oldest segment with its key
+wins and segments are dated under the space's mutex, each later than all before; what `get` hands out is never
+changed afterwards. Merging, checking and deleting are in ``upkeep.py``.
+
+A space in memory is a snapshot: segments listed, indexed and opened. A new listing makes a new snapshot, so
+threads share a `Space` without a lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from featx.errors import StoreCorruptError, StoreError
+from featx.store import claims, locks, segments
+from featx.store.digest import DIGEST_BYTES, Keys
+from featx.store.index import Index, Location, as_words, first_occurrences, groups
+from featx.store.segments import Segment
+
+__all__ = ["Space"]
+
+_GATHER_BYTES = 4 << 20
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Snapshot:
+    """Segments by number; rows are opened when they are first asked for."""
+
+    index: Index = field(default_factory=Index.empty)
+    listed: Mapping[int, Segment] = field(default_factory=dict)
+    rows: dict[int, np.ndarray] = field(default_factory=dict)
+    changed_ns: int = -1
+    next_number: int = 0
+
+
+class Space:
+    """A space's folder, which need not exist yet.
+
+    Parameters
+    ----------
+    folder : Path
+    root : Path
+        The store's, for messages.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+        self._snapshot = _Snapshot()
+
+    def get(self, keys: Keys) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        """Rows of those keys that are stored.
+
+        Parameters
+        ----------
+        keys : (n, 16) uint8
+
+        Returns
+        -------
+        rows : (m, d)
+            Of the keys found, in their order. Read-only and mapped from disk, without a copy, when one segment holds
+            exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the space is empty.
+        found : (n,) bool
+        """
+        snapshot = self._snapshot
+        if snapshot.changed_ns != self._changed_ns():
+            snapshot = self._refresh()
+        for _ in range(_ATTEMPTS):
+            try:
+                rows = self._view(snapshot, keys)
+                if rows is not None:
+                    return rows, np.ones(len(keys), bool)
+                location = snapshot.index.locate(keys)
+                if (location.segment < 0).any():
+                    newer = self._refresh()
+                    if newer.listed != snapshot.listed:
+                        snapshot = newer
+                        location = snapshot.index.locate(keys)
+                return self._gather(snapshot, location)
+            except FileNotFoundError:
+                # Merged and deleted by somebody since it was listed.
+                snapshot = self._refresh()
+        raise StoreError(
+            f"{self.folder}: its files vanish while they are being read; is something deleting them?"
+        )
+
+    def everything(self) -> tuple[Keys, np.ndarray]:
+        """All keys and their rows, oldest first."""
+        snapshot = self._refresh()
+        numbers = sorted(snapshot.index.age, key=snapshot.index.age.__getitem__)
+        words = np.concatenate([snapshot.index.words[number] for number in numbers] or [np.zeros((0, 2), np.uint64)])
+        first = first_occurrences(words)
+        keys = (words if len(first) == len(words) else words[first]).view(np.uint8).reshape(-1, DIGEST_BYTES)
+        return keys, self.get(keys)[0]
+
+    def stored(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Which keys are stored, by a fresh listing; ``(n,)`` bool."""
+        return self._refresh().index.locate(keys).segment >= 0
+
+    def put(self, keys: Keys, rows: np.ndarray, provenance: Mapping[str, Any]) -> Segment | None:
+        """Store rows of keys that are not stored yet.
+
+        Parameters
+        ----------
+        keys : (n, 16) uint8
+            Of the same key twice the first row is taken.
+        rows : (n, d)
+        provenance : mapping
+
+        Returns
+        -------
+        Segment or None
+            None when everything was stored before.
+
+        Raises
+        ------
+        StoreError
+            Another d or dtype than the space's; no room; not writable.
+        """
+        first = first_occurrences(as_words(keys))
+        with segments.writing(self.root, rows.nbytes + keys.nbytes):
+            for _ in range(_ATTEMPTS):
+                self._check_shape(rows)
+                first = first[~self.stored(keys[first])]
+                if not len(first):
+                    return None
+                everything = len(first) == len(keys)
+                try:
+                    segment = self._publish(
+                        keys if everything else keys[first], rows if everything else rows[first], provenance
+                    )
+                except FileNotFoundError:
+                    continue  # the folder was pruned while we wrote into it
+                if segment is not None:
+                    return segment
+        raise StoreError(
+            f"{self.folder}: it is deleted as fast as it is written; is something else cleaning it?"
+        )
+
+    def claim(self, keys: Keys) -> claims.Claim:
+        """Claim the keys that are neither stored nor being computed."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.mutex() as held:
+                stored = self.stored(keys)
+                if held:
+                    return claims.take_claim(self.folder, keys, stored)
+                return claims.unshared_claim(keys, stored)
+        except StoreError:
+            raise
+        except OSError:
+            # A read-only store is still read.
+            return claims.unshared_claim(keys, self.stored(keys))
+
+    @contextmanager
+    def mutex(self) -> Iterator[bool]:
+        """Hold the space's mutex; False when only this process's threads are kept out."""
+        with locks.exclusive(self.folder / segments.MUTEX) as held:
+            yield bool(held)
+
+    def _publish(self, keys: Keys, rows: np.ndarray, provenance: Mapping[str, Any]) -> Segment | None:
+        """Write, then publish under the mutex; None when somebody stored one of the keys meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = segments.write_draft(
+            self.folder, keys, [rows], shape=rows.shape, dtype=rows.dtype, provenance=provenance
+        )
+        try:
+            with self.mutex():
+                now = self._refresh()
+                if (now.index.locate(keys).segment >= 0).any():
+                    return None
+                newest = max((s.time_ns for s in now.listed.values()), default=0)
+                segment = draft.publish(max(segments.now_ns(), newest + 1))
+        finally:
+            draft.discard()
+        self._refresh()
+        return segment
+
+    def _check_shape(self, rows: np.ndarray) -> None:
+        for segment in self._refresh().listed.values():
+            if segment.d != rows.shape[1] or np.dtype(segment.dtype) != rows.dtype:
+                raise StoreError(
+                    f"{self.folder}: holds rows of {segment.d} x {segment.dtype}, was given {rows.shape[1]} x "
+                    f"{rows.dtype.str}. Rows of one feature space have one length: forget the space "
+                    f"(`featx cache forget {self.folder.name}`), or use another one"
+                )
+
+    def _changed_ns(self) -> int:
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return -1
+
+    def _refresh(self) -> _Snapshot:
+        """List the folder again; the snapshot changes only when the segments did."""
+        for _ in range(_ATTEMPTS):
+            old = self._snapshot
+            changed_ns = self._changed_ns()
+            before = {segment.name: segment for segment in old.listed.values()}
+            live, _replaced = segments.list_segments(self.folder, before)
+            names = {segment.name for segment in live}
+            removed = [number for number, segment in old.listed.items() if segment.name not in names]
+            added = [segment for segment in live if segment.name not in before]
+            try:
+                opened = {
+                    old.next_number + i: (
+                        as_words(segments.read_keys(segment)),
+                        (segment.time_ns, segment.name),
+                    )
+                    for i, segment in enumerate(added)
+                }
+            except FileNotFoundError:
+                continue
+            listed = {n: s for n, s in old.listed.items() if n not in removed}
+            listed |= {old.next_number + i: segment for i, segment in enumerate(added)}
+            rows = {n: r for n, r in old.rows.items() if n in listed}
+            index = old.index.updated(opened, removed) if opened or removed else old.index
+            self._snapshot = _Snapshot(index, listed, rows, changed_ns, old.next_number + len(added))
+            return self._snapshot
+        raise StoreError(
+            f"{self.folder}: its files vanish while they are being read; is something deleting them?"
+        )
+
+    def _view(self, snapshot: _Snapshot, keys: Keys) -> np.ndarray | None:
+        """The rows as they lie on disk, when one segment holds exactly these keys in this order."""
+        if not len(keys):
+            return None
+        start = snapshot.index.locate(keys[:1])
+        number, row = int(start.segment[0]), int(start.row[0])
+        if number < 0 or number in snapshot.index.overlapping:
+            return None
+        there = snapshot.index.words[number][row : row + len(keys)]
+        asked = as_words(keys)
+        if len(there) < len(asked) or (there[-1] != asked[-1]).any() or not np.array_equal(there, asked):
+            return None
+        return self._rows(snapshot, number)[row : row + len(keys)]
+
+    def _gather(self, snapshot: _Snapshot, location: Location) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
+        found = location.segment >= 0
+        some = next(iter(snapshot.listed.values()), None)
+        if some is None:
+            return np.empty((0, 0), np.float32), found
+        segment, row = location.segment[found], location.row[found]
+        out = np.empty((len(row), some.d), np.dtype(some.dtype))
+        step = max(1, _GATHER_BYTES // max(1, out.itemsize * some.d))
+        for number, where in groups(segment):
+            rows, at = self._rows(snapshot, number), row[where]
+            if rows.shape[1] != some.d or rows.dtype != out.dtype:
+                raise StoreCorruptError(f"{self.folder}: holds rows of different lengths. Forget the space")
+            if isinstance(where, slice):
+                np.take(rows, at, axis=0, out=out, mode="clip")
+                continue
+            for start in range(0, len(at), step):  # in steps: the gathered rows are copied once more
+                out[where[start : start + step]] = rows[at[start : start + step]]
+        return out, found
+
+    def _rows(self, snapshot: _Snapshot, number: int) -> np.ndarray:
+        rows = snapshot.rows.get(number)
+        if rows is None:
+            rows = snapshot.rows[number] = segments.read_rows(snapshot.listed[number])
+        return rows
