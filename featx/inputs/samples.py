@@ -2,8 +2,8 @@
 
 A sample is a path (str), an encoded image (bytes), a PIL image, a uint8 array, or a :class:`DigestSample`.
 Every container that scikit-learn, pandas or polars hand over ends as a sequence of these, in the same order.
-What could be read in two ways is refused with the way to say it: a bare path or image is not a list of one, and
-a float array has no defined brightness. Nothing is opened here, and neither pandas, polars nor PIL is imported.
+What could be read in two ways is refused with the way to say it: a bare path or image is not a list of one,
+and a float array has no defined brightness. Nothing is opened here; pandas, polars and PIL are not imported.
 """
 
 from __future__ import annotations
