@@ -6,17 +6,16 @@ lists and the disk lacks are no error here: whoever reads them reports each, and
 
 from __future__ import annotations
 
-import csv
-import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from featx.errors import DatasetError
+from featx.inputs.tables import Table, is_missing, read_table
 
 __all__ = ["IMAGE_SUFFIXES", "Dataset", "count_missing", "read_dataset"]
 
@@ -29,9 +28,7 @@ _LABELS_FILE = "labels.csv"
 # Spellings people use -> the three that Dataset.split holds
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLITS |= {"dev": "val", "test": "test", "testing": "test"}
-# What pandas and numpy write for a missing value. "none" and "NA" are not here: they name real classes.
-_MISSING = {"", "nan", "<na>"}
-_SHOWN = 5  # rows or names that a message lists
+_SHOWN = 5  # names that a message lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,27 +124,24 @@ def read_dataset(
         raise DatasetError(
             f"{place}: expected a folder or a CSV ({', '.join(_CSV_SUFFIXES)}), found a {place.suffix or 'plain'} file."
         )
-    table = _read_table(place)
+    table = read_table(place)
     root = place.parent if image_root is None else Path(image_root)
-    files = _column(table, file_column, place)
-    _refuse_missing(files, file_column, table, place)
-    labels = None
-    if label_column is not None:
-        labels = _column(table, label_column, place)
-        _refuse_missing(labels, label_column, table, place)
-    groups = _optional_column(table, group_column, "group", place)
-    if groups is not None:
-        _refuse_missing(groups, group_column or "group", table, place)
-    split = _optional_column(table, split_column, "split", place)
+    files = table.column(file_column)
+    labels = None if label_column is None else table.column(label_column)
+    groups = split = None
+    if group_column is not None or "group" in table.columns:
+        groups = table.column(group_column or "group")
+    if split_column is not None or "split" in table.columns:
+        split = _splits(table, split_column or "split")
     dataset = Dataset(
         samples=[os.path.join(root, file) for file in files],
         labels=None if labels is None else np.array(labels),
         groups=None if groups is None else np.array(groups),
-        split=None if split is None else np.array(_splits(split, split_column or "split", table, place)),
+        split=None if split is None else np.array(split),
         name=place.resolve().parent.name if place.name == _LABELS_FILE else place.stem,
         root=str(root),
     )
-    _refuse_conflicts(dataset, table, place)
+    _refuse_conflicts(dataset, table)
     _refuse_one_class(dataset, place)
     return dataset
 
@@ -155,13 +149,6 @@ def read_dataset(
 def count_missing(dataset: Dataset) -> int:
     """How many of the samples are not files on this disk."""
     return sum(not os.path.isfile(sample) for sample in dataset.samples)
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    columns: list[str]
-    rows: list[list[str]]
-    lines: list[int]  # where each row ends in the file; rows may span lines
 
 
 def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
@@ -232,83 +219,18 @@ def _skipped_words(skipped: Sequence[str]) -> str:
     return "skipped " + ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_SHOWN))
 
 
-def _read_table(path: Path) -> _Table:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            # The header decides: data cells may hold any of the separators.
-            delimiter = max(",;\t", key=head.count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            rows, lines = [], []
-            for row in reader:
-                if row:
-                    rows.append([cell.strip() for cell in row])
-                    lines.append(reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as a CSV in UTF-8 ({error}).") from error
-    if len(rows) < 2:
-        raise DatasetError(
-            f"{path}: expected a line of column names and at least one row, found {len(rows)} lines."
-        )
-    table = _Table(columns=rows[0], rows=rows[1:], lines=lines[1:])
-    ragged = [
-        line for row, line in zip(table.rows, table.lines, strict=True) if len(row) != len(table.columns)
-    ]
-    if ragged:
-        raise DatasetError(
-            f"{path}: {len(table.columns)} columns are named ({', '.join(table.columns)}), and another number of cells "
-            f"stands in {_lines(ragged)}. A cell with the separator {delimiter!r} in it must be quoted."
-        )
-    doubled = [name for name, count in Counter(table.columns).items() if count > 1]
-    if doubled:
-        raise DatasetError(f"{path}: column {doubled[0]!r} occurs twice.")
-    return table
-
-
-def _column(table: _Table, name: str, path: Path) -> list[str]:
-    if name not in table.columns:
-        near = difflib.get_close_matches(
-            name.lower(), [column.lower() for column in table.columns], n=1, cutoff=0.5
-        )
-        close = [column for column in table.columns if near and column.lower() == near[0]]
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise DatasetError(
-            f"{path}: no column {name!r}; found {', '.join(map(repr, table.columns))}.{meant} "
-            "Name the columns with file_column=, label_column=, group_column= and split_column=."
-        )
-    at = table.columns.index(name)
-    return [row[at] for row in table.rows]
-
-
-def _optional_column(table: _Table, name: str | None, usual: str, path: Path) -> list[str] | None:
-    if name is None and usual not in table.columns:
-        return None
-    return _column(table, name or usual, path)
-
-
-def _refuse_missing(values: Sequence[str], column: str, table: _Table, path: Path) -> None:
-    missing = [line for value, line in zip(values, table.lines, strict=True) if value.lower() in _MISSING]
-    if missing:
-        raise DatasetError(
-            f"{path}: column {column!r} is empty in {len(missing)} of {len(values)} rows ({_lines(missing)}). "
-            "Fill them in, or remove those rows."
-        )
-
-
-def _splits(values: Sequence[str], column: str, table: _Table, path: Path) -> list[str]:
-    known = [_SPLITS.get(value.lower(), "" if value.lower() in _MISSING else None) for value in values]
-    unknown = [line for name, line in zip(known, table.lines, strict=True) if name is None]
+def _splits(table: Table, column: str) -> list[str]:
+    cells = table.column(column, complete=False)
+    unknown = sorted({cell for cell in cells if cell.lower() not in _SPLITS and not is_missing(cell)})
     if unknown:
-        found = sorted({value for value, name in zip(values, known, strict=True) if name is None})
         raise DatasetError(
-            f"{path}: column {column!r} holds {', '.join(map(repr, found[:_SHOWN]))} ({_lines(unknown)}); "
-            "expected train, val (valid, validation, dev) or test."
+            f"{table.path}: column {column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))} on "
+            f"{table.where(cells, lambda cell: cell in unknown)}; expected train, val (valid, validation, dev) or test."
         )
-    return [name or "" for name in known]
+    return [_SPLITS.get(cell.lower(), "") for cell in cells]
 
 
-def _refuse_conflicts(dataset: Dataset, table: _Table, path: Path) -> None:
+def _refuse_conflicts(dataset: Dataset, table: Table) -> None:
     """One file with two labels, groups or splits: a mistake that no model can learn its way out of."""
     first: dict[str, int] = {}
     columns = (("labels", dataset.labels), ("groups", dataset.groups), ("splits", dataset.split))
@@ -319,7 +241,7 @@ def _refuse_conflicts(dataset: Dataset, table: _Table, path: Path) -> None:
         for what, values in columns:
             if values is not None and values[earlier] != values[index]:
                 raise DatasetError(
-                    f"{path}: {sample} has two {what}, {values[earlier]!s} in line {table.lines[earlier]} and "
+                    f"{table.path}: {sample} has two {what}, {values[earlier]!s} in line {table.lines[earlier]} and "
                     f"{values[index]!s} in line {table.lines[index]}. Keep one of them."
                 )
 
@@ -329,9 +251,3 @@ def _refuse_one_class(dataset: Dataset, path: Path) -> None:
         raise DatasetError(
             f"{path}: all {len(dataset)} samples are {dataset.classes[0]!r}; expected at least two classes."
         )
-
-
-def _lines(lines: Iterable[int]) -> str:
-    every = list(lines)
-    shown = ", ".join(map(str, every[:_SHOWN]))
-    return f"line {shown}" if len(every) == 1 else f"lines {shown}{', ...' if len(every) > _SHOWN else ''}"

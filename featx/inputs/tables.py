@@ -1,0 +1,128 @@
+"""A CSV file as columns of strings, with errors that name the line.
+
+Reads UTF-8 (a byte order mark is ignored) separated by commas, semicolons or tabs; white space around a cell is
+dropped. Refuses rows of another length than the header, and columns that are named twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.errors import DatasetError
+
+__all__ = ["Table", "is_missing", "read_table"]
+
+# What pandas and numpy write for a missing value. "none" and "NA" are not here: they name real classes.
+_MISSING = {"", "nan", "<na>"}
+_LINES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The cells of a CSV file.
+
+    Attributes
+    ----------
+    path : Path
+    columns : list of str
+    rows : list of list of str
+        One string a column.
+    lines : list of int
+        The line of the file on which each row ends, counted from 1; a row with quoted newlines spans several.
+    """
+
+    path: Path
+    columns: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+    def column(self, name: str, *, complete: bool = True) -> list[str]:
+        """The cells of one column.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such column, or `complete` is asked for and a cell is missing.
+        """
+        if name not in self.columns:
+            raise DatasetError(
+                f"{self.path}: no column {name!r}; found {', '.join(map(repr, self.columns))}."
+                f"{self._did_you_mean(name)} Name the columns with file_column=, label_column=, group_column= and "
+                "split_column=."
+            )
+        at = self.columns.index(name)
+        cells = [row[at] for row in self.rows]
+        missing = [line for cell, line in zip(cells, self.lines, strict=True) if is_missing(cell)]
+        if complete and missing:
+            raise DatasetError(
+                f"{self.path}: column {name!r} is empty in {len(missing)} of {len(cells)} rows "
+                f"({_line_words(missing)}). Fill them in, or remove those rows."
+            )
+        return cells
+
+    def where(self, cells: list[str], refused: Callable[[str], bool]) -> str:
+        """The lines on which a cell is refused, in words; "" where there are none."""
+        lines = [line for cell, line in zip(cells, self.lines, strict=True) if refused(cell)]
+        return _line_words(lines) if lines else ""
+
+    def _did_you_mean(self, name: str) -> str:
+        lower = {column.lower(): column for column in self.columns}
+        near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+        return f" Did you mean {lower[near[0]]!r}?" if near else ""
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is what pandas or numpy write for a missing value."""
+    return cell.lower() in _MISSING
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file with a line of column names.
+
+    Raises
+    ------
+    DatasetError
+        If the file is not a CSV in UTF-8, has no rows, or a row has another number of cells than there are columns.
+    """
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            # The header decides, as cells may hold any of the separators.
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for row in reader:
+                if row:
+                    rows.append([cell.strip() for cell in row])
+                    lines.append(reader.line_num)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read as a CSV in UTF-8 ({error}).") from error
+    if len(rows) < 2:
+        raise DatasetError(
+            f"{path}: expected column names and at least one row, found {len(rows)} rows in all."
+        )
+    table = Table(path=path, columns=rows[0], rows=rows[1:], lines=lines[1:])
+    width = len(table.columns)
+    ragged = [line for row, line in zip(table.rows, table.lines, strict=True) if len(row) != width]
+    if ragged:
+        raise DatasetError(
+            f"{path}: expected {width} cells a row ({', '.join(table.columns)}), found another number on "
+            f"{_line_words(ragged)}. Quote cells that hold the separator {delimiter!r}."
+        )
+    doubled = [name for name, count in Counter(table.columns).items() if count > 1]
+    if doubled:
+        raise DatasetError(f"{path}: column {doubled[0]!r} occurs {table.columns.count(doubled[0])} times.")
+    return table
+
+
+def _line_words(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:_LINES_SHOWN]))
+    if len(lines) == 1:
+        return f"line {shown}"
+    return f"lines {shown}, ..." if len(lines) > _LINES_SHOWN else f"lines {shown}"
