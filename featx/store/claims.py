@@ -1,8 +1,9 @@
 """Claims: who is computing which keys at this moment.
 
-Owns ``<space>/claims/``. A claim is a file that lists keys and is held locked by its living owner. The invariants: two
-live claims of one space never list the same key, and a claim whose owner has ended, however it ended, counts for nothing
-from that moment on. Claims only save work: nothing is wrong with the rows when they are lost.
+Owns ``<space>/claims/``. A claim is a file that lists keys and is held locked by its living owner. The
+invariants: two live claims of one space never list the same key, and a claim whose owner has ended, however
+it ended, counts for nothing from that moment on. Claims only save work: nothing is wrong with the rows when
+they are lost.
 
 Nobody waits while holding a claim (`Claim.wait` releases first), so claimants cannot wait for each other in a
 circle.
@@ -42,14 +43,20 @@ class Claim:
     Attributes
     ----------
     mine : (n,) bool
-        Of the keys asked for: True where the caller is to compute the row, once for each distinct key. The others are
-        stored, or being computed by somebody else.
+        Of the keys asked for: True where the caller is to compute the row, once for each distinct key.
+    taken : (n,) bool
+        True where somebody else is computing the row now. Keys that are neither were stored already.
     """
 
     def __init__(
-        self, mine: npt.NDArray[np.bool_], held: _Held | None = None, others: tuple[_Held | Path, ...] = ()
+        self,
+        mine: npt.NDArray[np.bool_],
+        taken: npt.NDArray[np.bool_],
+        held: _Held | None = None,
+        others: tuple[_Held | Path, ...] = (),
     ) -> None:
         self.mine = mine
+        self.taken = taken
         self._held = held
         self._others = others
 
@@ -112,7 +119,8 @@ class _Held:
         with _registry:
             _own.pop(os.path.abspath(self.path), None)
         if os.name == "posix":
-            # Deleted while still locked, so that nobody takes the file for a dead claim's and waits for its lock.
+            # Deleted while still locked, so that nobody takes the file for a dead claim's and waits for its
+            # lock.
             with suppress(OSError):
                 os.unlink(self.path)
         self._lock.release()
@@ -142,25 +150,30 @@ def take_claim(space: Path, keys: Keys, stored: npt.NDArray[np.bool_]) -> Claim:
     Claim
     """
     folder = space / FOLDER
-    wanted = {key.tobytes(): index for index, key in reversed(list(enumerate(keys))) if not stored[index]}
+    raw = keys.tobytes()
+    wanted: dict[bytes, int] = {}
+    for index in np.flatnonzero(~stored).tolist():
+        wanted.setdefault(raw[DIGEST_BYTES * index : DIGEST_BYTES * (index + 1)], index)
     others: list[_Held | Path] = []
+    taken = np.zeros(len(keys), bool)
     for other, claimed in _live_claims(folder):
-        taken = claimed & wanted.keys()
-        if taken:
+        shared = claimed & wanted.keys()
+        if shared:
             others.append(other)
-            for key in taken:
-                del wanted[key]
+            for key in shared:
+                taken[wanted.pop(key)] = True
     mine = np.zeros(len(keys), bool)
     mine[list(wanted.values())] = True
     held = _hold(folder, frozenset(wanted)) if wanted else None
-    return Claim(mine, held, tuple(others))
+    return Claim(mine, taken, held, tuple(others))
 
 
 def unshared_claim(keys: Keys, stored: npt.NDArray[np.bool_]) -> Claim:
-    """A claim where locks do not work: everything that is not stored is the caller's, once for each distinct key."""
+    """A claim where locks do not work: everything that is not stored is the caller's, once for each distinct
+    key."""
     mine = np.zeros(len(keys), bool)
     mine[first_occurrences(as_words(keys))] = True
-    return Claim(mine & ~stored)
+    return Claim(mine & ~stored, np.zeros(len(keys), bool))
 
 
 def has_live_claims(space: Path) -> bool:
@@ -221,7 +234,8 @@ def _is_live(claim: _Held | Path) -> bool:
 
 
 def _forget_after_fork() -> None:
-    """The claims a forked child finds in memory are its parent's: it asks the file system about them, like anybody."""
+    """The claims a forked child finds in memory are its parent's: it asks the file system about them, like
+    anybody."""
     global _registry
     _registry = threading.Lock()
     for held in _own.values():

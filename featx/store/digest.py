@@ -1,12 +1,12 @@
 """Content digests: 16 bytes of BLAKE3 of files, bytes, arrays, strings and JSON.
 
-Owns how content becomes a key. The invariant: equal content gives equal digests in every process, on every machine
-and byte order; the three domains (raw bytes, arrays, text) never meet, so an array never answers for a file that
-happens to hold its buffer. Refuses objects whose buffer does not say what they are (object arrays), and values
-that JSON cannot carry.
+Owns how content becomes a key. The invariant: equal content gives equal digests in every process, on every
+machine and byte order; the three domains (raw bytes, arrays, text) never meet, so an array never answers for
+a file that happens to hold its buffer. Refuses objects whose buffer does not say what they are (object
+arrays), and values that JSON cannot carry.
 
-BLAKE3 in its key-derivation mode separates the domains (BLAKE3 specification, section 2.3). Sixteen bytes leave
-the chance of one collision among a billion keys below 1e-20.
+BLAKE3 in its key-derivation mode separates the domains (BLAKE3 specification, section 2.3). Sixteen bytes
+leave the chance of one collision among a billion keys below 1e-20.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "digest_bytes",
     "digest_file",
     "digest_json",
+    "digest_many",
     "digest_text",
     "keys_array",
 ]
@@ -39,8 +40,8 @@ DIGEST_BYTES = 16
 Keys = npt.NDArray[np.uint8]
 """A set of digests in memory: ``(n, 16)`` uint8."""
 
-# Files up to here are read in one call; longer ones block by block, each block hashed on all cores. Neither maps the
-# file: a mapped file that another process truncates ends this process with SIGBUS.
+# Files up to here are read in one call; longer ones block by block, each block hashed on all cores. Neither
+# maps the file: a mapped file that another process truncates ends this process with SIGBUS.
 _BLOCK_BYTES = 8 << 20
 # Threads cost more than they bring below this.
 _THREADED_BYTES = 1 << 20
@@ -105,6 +106,22 @@ def digest_file(path: str | os.PathLike[str]) -> bytes:
     return hasher.digest(length=DIGEST_BYTES)
 
 
+def digest_many(parts: Iterable[bytes]) -> Keys:
+    """Digests of many short pieces of raw bytes.
+
+    Parameters
+    ----------
+    parts : iterable of n bytes objects
+
+    Returns
+    -------
+    ndarray of shape (n, 16), uint8, writable
+        Row i is `digest_bytes` of part i.
+    """
+    joined = bytearray(b"".join([blake3(part).digest(DIGEST_BYTES) for part in parts]))
+    return np.frombuffer(joined, np.uint8).reshape(-1, DIGEST_BYTES)
+
+
 def digest_array(array: np.ndarray) -> bytes:
     """Digest of an array's dtype, shape and values, whatever its memory layout and byte order.
 
@@ -132,7 +149,7 @@ def digest_array(array: np.ndarray) -> bytes:
     header = f"{little.dtype.str}{little.shape}".encode()
     threads = 1 if little.nbytes < _THREADED_BYTES else blake3.AUTO
     hasher = blake3(header, derive_key_context=_ARRAY_CONTEXT, max_threads=threads)
-    hasher.update(little.reshape(-1).view(np.uint8))
+    hasher.update(little.reshape(-1).view(np.uint8).data)
     return hasher.digest(length=DIGEST_BYTES)
 
 

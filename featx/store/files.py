@@ -1,9 +1,9 @@
 """The memory of file digests: a file that has not changed since is not read again.
 
 Owns what makes two looks at a file the same: its absolute path, size, modification and change times in
-nanoseconds, inode and device. The invariant: a remembered digest is that of the file's present content. A file rewritten in
-place with its old modification time differs in its change time; one changed in the last two seconds might be changed
-again within the resolution of its times, and is not remembered.
+nanoseconds, inode and device. The invariant: a remembered digest is that of the file's present content. A
+file rewritten in place with its old modification time differs in its change time; one changed in the last two
+seconds might be changed again within the resolution of its times, and is not remembered.
 
 The memory is a space of the store: its keys are identities, its rows content digests.
 """
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from os.path import isabs
 from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
-from featx.store.digest import DIGEST_BYTES, Keys, digest_bytes
+from featx.store.digest import DIGEST_BYTES, Keys, digest_many
 from featx.store.store import EmbeddingStore
 
 __all__ = ["FileDigests"]
@@ -30,9 +31,10 @@ _DESCRIPTION = {
     "row": "digest of the file's bytes",
 }
 _RECENT_NS = 2_000_000_000
-_FIELDS = Struct("<5Q")
+_FIELDS = Struct("<3q2Q")
 _WORD = (1 << 64) - 1
-# The last bit of an identity says that the file was changed just now: such an identity is never stored, so never found.
+# The last bit of an identity says that the file was changed just now: such an identity is never stored, so
+# never found.
 _RECENT_BIT = np.uint8(1)
 
 
@@ -61,8 +63,8 @@ class FileDigests:
             Content digests; zeros where not known.
         known : (n,) bool
         identities : (n, 16) uint8
-            What to pass to `remember` once a file has been read. All zeros where there is no such file: nothing is
-            raised, so that the caller can say which one it was.
+            What to pass to `remember` once a file has been read. All zeros where there is no such file:
+            nothing is raised, so that the caller can say which one it was.
         """
         identities = identify(paths)
         keys = np.zeros((len(identities), DIGEST_BYTES), np.uint8)
@@ -110,31 +112,35 @@ def identify(paths: Sequence[str | os.PathLike[str]]) -> Keys:
     ndarray of shape (n, 16), uint8
         The lowest bit of the last byte is set where the file was changed within the last two seconds.
     """
-    # One pass without function calls of our own: this loop is most of what a warm run costs.
-    stat, pack, fspath, digest = os.stat, _FIELDS.pack, os.fspath, digest_bytes
-    here = os.path.join(os.getcwd(), "")
-    absolute = os.path.isabs
-    after_ns = time.time_ns() - _RECENT_NS
-    missing = bytes(DIGEST_BYTES)
-    found: list[bytes] = []
+    missing: list[int] = []
     recent: list[int] = []
+    identities = digest_many(_looks(paths, missing, recent))
+    identities[:, -1] &= ~_RECENT_BIT
+    identities[recent, -1] |= _RECENT_BIT
+    identities[missing] = 0
+    return identities
+
+
+def _looks(paths: Iterable[str | os.PathLike[str]], missing: list[int], recent: list[int]) -> Iterator[bytes]:
+    """What makes each file the same file, as bytes; notes which are missing or were changed just now.
+
+    One pass without function calls of our own: beside the system call, this loop is most of what a warm run
+    costs.
+    """
+    stat, pack = os.stat, _FIELDS.pack
+    here = os.path.join(os.getcwd(), "")
+    after_ns = time.time_ns() - _RECENT_NS
     for index, item in enumerate(paths):
-        path = fspath(item)
+        path = item if type(item) is str else os.fsdecode(item)
         try:
             s = stat(path)
         except (OSError, ValueError):  # ValueError: a null character in the path
-            found.append(missing)
+            missing.append(index)
+            yield b""
             continue
-        if not absolute(path):
-            path = here + path
         changed_ns, status_ns = s.st_mtime_ns, s.st_ctime_ns
-        fields = pack(
-            s.st_size & _WORD, changed_ns & _WORD, status_ns & _WORD, s.st_ino & _WORD, s.st_dev & _WORD
-        )
-        found.append(digest(fields + path.encode("utf-8", "surrogatepass")))
         if changed_ns > after_ns or status_ns > after_ns:
             recent.append(index)
-    identities = np.frombuffer(bytearray(b"".join(found)), np.uint8).reshape(-1, DIGEST_BYTES)
-    identities[:, -1] &= ~_RECENT_BIT
-    identities[recent, -1] |= _RECENT_BIT
-    return identities
+        fields = pack(s.st_size, changed_ns, status_ns, s.st_ino & _WORD, s.st_dev & _WORD)
+        absolute = path if path[0] == "/" or isabs(path) else here + path
+        yield fields + absolute.encode("utf-8", "surrogatepass")

@@ -1,15 +1,15 @@
 """Where the row of a key lies: sorted key prefixes of a space's segments.
 
-Owns the search. The invariants: a key is found only when all of its 16 bytes agree; of a key that several segments
-hold, the oldest segment's row is found; an index is never changed once made, so threads share it without a lock.
-It knows nothing of files.
+Owns the search. The invariants: a key is found only when all of its 16 bytes agree; of a key that several
+segments hold, the oldest segment's row is found; an index is never changed once made, so threads share it
+without a lock. It knows nothing of files.
 
 A key costs 16 bytes of memory: its first 8 bytes, the segment's number and the row's. The other 8 bytes are
-read from the segment's keys, which are mapped from disk. Digests are uniform, so these prefixes hardly ever collide;
-where they do, each candidate is compared.
+read from the segment's keys, which are mapped from disk. Digests are uniform, so these prefixes hardly ever
+collide; where they do, each candidate is compared.
 
-New segments become a small sorted run beside the large ones, and runs are merged once they are of like size, so
-that thousands of small puts do not sort everything anew each time.
+New segments become a small sorted run beside the large ones, and runs are merged once they are of like size,
+so that thousands of small puts do not sort everything anew each time.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Index:
     age : mapping of number -> tuple
         Smaller is older.
     overlapping : frozenset of numbers
-        Segments that hold a key which another one holds too. Without locks two processes can store the same key.
+        Segments that hold a key which another one holds too. Without locks two processes can store the same
+        key.
     """
 
     words: Mapping[int, Words]
@@ -189,7 +190,8 @@ def first_occurrences(words: Words) -> npt.NDArray[np.intp]:
 
 
 def groups(numbers: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
-    """Each distinct number with the positions that hold it, ascending; a slice where there is only one number."""
+    """Each distinct number with the positions that hold it, ascending; a slice where there is only one
+    number."""
     if not len(numbers):
         return []
     if (numbers == numbers[0]).all():
@@ -254,9 +256,11 @@ def _without(run: _Run, gone: frozenset[int]) -> _Run | None:
 
 
 def _doubled(new: _Run, old: _Run, *, offset: int) -> set[int]:
-    """Segments of either run with a prefix that the other run has too; ``offset`` 1 compares a run with itself.
+    """Segments of either run with a prefix that the other run has too; ``offset`` 1 compares a run with
+    itself.
 
-    A collision of two different keys counts as well: it costs a copy where a view would have done, nothing else.
+    A collision of two different keys counts as well: it costs a copy where a view would have done, nothing
+    else.
     """
     if offset:
         pairs = np.flatnonzero(new.prefix[1:] == new.prefix[:-1])

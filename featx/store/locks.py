@@ -1,8 +1,10 @@
-"""Advisory locks on files, between processes, threads and store instances, with a fallback where there are none.
+"""Advisory locks on files, between processes, threads and store instances, with a fallback where there are
+none.
 
-Owns the only use of ``fcntl`` and ``msvcrt``. The invariant: a lock is gone the moment its owner is, however it
-ended, because the operating system holds it and not a file's existence. It refuses nothing: on a file system
-without working locks, ``exclusive`` yields False and ``try_lock`` returns None, and callers go on without.
+Owns the only use of ``fcntl`` and ``msvcrt``. The invariant: a lock is gone the moment its owner is, however
+it ended, because the operating system holds it and not a file's existence. It refuses nothing: on a file
+system without working locks, ``exclusive`` yields False and ``try_lock`` returns None, and callers go on
+without.
 
 A lock belongs to the process that took it: a forked child closes its copies of the descriptors, so that it
 neither holds nor frees its parent's locks.
@@ -13,27 +15,25 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # the module is absent there, which is what None says
-try:
+if sys.platform == "win32":
     import msvcrt
-except ImportError:  # POSIX
-    msvcrt = None  # type: ignore[assignment]  # as above
+else:
+    import fcntl
 
 __all__ = ["FileLock", "exclusive", "is_held", "locks_enabled", "locks_work", "try_lock"]
 
 logger = logging.getLogger("featx")
 
 LOCKS_VARIABLE = "FEATX_STORE_LOCKS"
-"""Set to ``0``, the store works without locks: for file systems whose locks hang, and for tests of that case."""
+"""Set to ``0``, the store works without locks: for file systems whose locks hang, and for tests of that
+case."""
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _LONGEST_SLEEP_S = 0.05
@@ -63,20 +63,29 @@ class FileLock:
         _open_locks.add(self)
 
     def release(self) -> None:
-        """Free the lock; a second call, or one in a forked child, does nothing."""
+        """Free the lock; a second call does nothing."""
+        fd = self._forget()
+        if fd >= 0:
+            # Not left to closing: a child forked at the wrong moment may have a copy of the descriptor, and
+            # Windows frees the locks of a closed file only "some time" later.
+            _unlock(fd)
+            os.close(fd)
+
+    def abandon(self) -> None:
+        """In a forked child: close the copy, leaving the parent its lock."""
+        fd = self._forget()
+        if fd >= 0:
+            os.close(fd)
+
+    def _forget(self) -> int:
         _open_locks.discard(self)
         fd, self.fd = self.fd, -1
-        if fd >= 0:
-            if fcntl is None:
-                # Windows frees the locks of a closed file "some time" after.
-                os.lseek(fd, _WINDOWS_LOCK_OFFSET, os.SEEK_SET)
-                msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]  # exists on Windows only
-            os.close(fd)
+        return fd
 
 
 def locks_enabled() -> bool:
-    """Whether locks are to be tried at all: False without a system call for them, or where the user said so."""
-    return (fcntl is not None or msvcrt is not None) and os.environ.get(LOCKS_VARIABLE, "") != "0"
+    """Whether locks are to be tried at all: not where the user said so."""
+    return os.environ.get(LOCKS_VARIABLE, "") != "0"
 
 
 def locks_work(folder: Path) -> bool:
@@ -148,10 +157,12 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = True) -> FileLo
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds an exclusive lock on the file; False when it is gone or locks do not work.
+    """Whether a living process holds an exclusive lock on the file; False when it is gone or locks do not
+    work.
 
-    Must not be asked about a file that this process itself has locked: on file systems that emulate these locks with
-    POSIX record locks (NFS), closing any descriptor of a file frees every lock the process has on it.
+    Must not be asked about a file that this process itself has locked: on file systems that emulate these
+    locks with POSIX record locks (NFS), closing any descriptor of a file frees every lock the process has on
+    it.
     """
     try:
         lock = try_lock(path, shared=True, create=False)
@@ -167,8 +178,8 @@ def is_held(path: Path) -> bool:
 def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     """Hold a file's lock, against other threads of this process too.
 
-    Not reentrant. The file is created when missing and never deleted by this function; when somebody deletes its
-    folder meanwhile, the lock is taken again on the new file.
+    Not reentrant. The file is created when missing and never deleted by this function; when somebody deletes
+    its folder meanwhile, the lock is taken again on the new file.
 
     Parameters
     ----------
@@ -180,8 +191,8 @@ def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
     Yields
     ------
     bool or None
-        True: held. False: held by this process's threads only, since locks do not work here. None: not waited for,
-        and somebody else holds it.
+        True: held. False: held by this process's threads only, since locks do not work here. None: not waited
+        for, and somebody else holds it.
 
     Raises
     ------
@@ -205,10 +216,12 @@ def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool | None]:
 
 def _wait_for(path: Path) -> FileLock | None:
     sleep_s = 0.0005
-    while (lock := _current(path)) is False:
+    while True:
+        lock = _current(path)
+        if not isinstance(lock, bool):
+            return lock
         time.sleep(sleep_s)
         sleep_s = min(2 * sleep_s, _LONGEST_SLEEP_S)
-    return lock or None
 
 
 def _current(path: Path) -> FileLock | bool | None:
@@ -228,11 +241,20 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def _lock_now(fd: int, *, shared: bool) -> None:
-    if fcntl is not None:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    else:
+    if sys.platform == "win32":
         os.lseek(fd, _WINDOWS_LOCK_OFFSET, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # exists on Windows only
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _unlock(fd: int) -> None:
+    with suppress(OSError):
+        if sys.platform == "win32":
+            os.lseek(fd, _WINDOWS_LOCK_OFFSET, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _report(path: Path, error: OSError) -> None:
@@ -245,12 +267,13 @@ def _report(path: Path, error: OSError) -> None:
 
 
 def _forget_after_fork() -> None:
-    """In a forked child: the descriptors are the parent's, and so is any mutex a thread of the parent held."""
+    """In a forked child: the descriptors are the parent's, and so is any mutex a thread of the parent
+    held."""
     global _registry
     _registry = threading.Lock()
     _thread_mutexes.clear()
     for lock in list(_open_locks):
-        lock.release()
+        lock.abandon()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,8 +1,9 @@
 """One space: its folder seen as a table from keys to rows.
 
-Owns reading and adding rows. The invariants: a row once read stays the same, because the oldest segment with its key
-wins and segments are dated under the space's mutex, each later than all before; what `get` hands out is never
-changed afterwards. Merging, checking and deleting are in ``upkeep.py``.
+Owns reading and adding rows. The invariants: a row once read stays the same, because the oldest segment with
+its key wins and segments are dated under the space's mutex, each later than all before; what `get` hands out
+is never changed afterwards. Merging is in ``merging.py``,
+checking and sweeping in ``upkeep.py``.
 
 A space in memory is a snapshot: segments listed, indexed and opened. A new listing makes a new snapshot, so
 threads share a `Space` without a lock.
@@ -11,6 +12,7 @@ threads share a `Space` without a lock.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featx.errors import StoreCorruptError, StoreError
-from featx.store import claims, locks, segments
+from featx.store import claims, disk, locks, segments
 from featx.store.digest import DIGEST_BYTES, Keys
+from featx.store.drafts import write_draft
 from featx.store.index import Index, Location, as_words, first_occurrences, groups
 from featx.store.segments import Segment
 
@@ -68,8 +71,9 @@ class Space:
         Returns
         -------
         rows : (m, d)
-            Of the keys found, in their order. Read-only and mapped from disk, without a copy, when one segment holds
-            exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the space is empty.
+            Of the keys found, in their order. Read-only and mapped from disk, without a copy, when one
+            segment holds exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the
+            space is empty.
         found : (n,) bool
         """
         snapshot = self._snapshot
@@ -98,7 +102,9 @@ class Space:
         """All keys and their rows, oldest first."""
         snapshot = self._refresh()
         numbers = sorted(snapshot.index.age, key=snapshot.index.age.__getitem__)
-        words = np.concatenate([snapshot.index.words[number] for number in numbers] or [np.zeros((0, 2), np.uint64)])
+        words = np.concatenate(
+            [snapshot.index.words[number] for number in numbers] or [np.zeros((0, 2), np.uint64)]
+        )
         first = first_occurrences(words)
         keys = (words if len(first) == len(words) else words[first]).view(np.uint8).reshape(-1, DIGEST_BYTES)
         return keys, self.get(keys)[0]
@@ -128,9 +134,12 @@ class Space:
             Another d or dtype than the space's; no room; not writable.
         """
         first = first_occurrences(as_words(keys))
-        with segments.writing(self.root, rows.nbytes + keys.nbytes):
-            for _ in range(_ATTEMPTS):
-                self._check_shape(rows)
+        self._check_shape(rows)
+        n_vanished = 0
+        with disk.writing(self.root, rows.nbytes + keys.nbytes):
+            # Each round that publishes nothing has found keys that others stored meanwhile, so there is a
+            # last one.
+            while True:
                 first = first[~self.stored(keys[first])]
                 if not len(first):
                     return None
@@ -140,12 +149,12 @@ class Space:
                         keys if everything else keys[first], rows if everything else rows[first], provenance
                     )
                 except FileNotFoundError:
-                    continue  # the folder was pruned while we wrote into it
+                    n_vanished += 1  # the space was deleted while we wrote to it
+                    if n_vanished == _ATTEMPTS:
+                        raise
+                    continue
                 if segment is not None:
                     return segment
-        raise StoreError(
-            f"{self.folder}: it is deleted as fast as it is written; is something else cleaning it?"
-        )
 
     def claim(self, keys: Keys) -> claims.Claim:
         """Claim the keys that are neither stored nor being computed."""
@@ -171,7 +180,7 @@ class Space:
     def _publish(self, keys: Keys, rows: np.ndarray, provenance: Mapping[str, Any]) -> Segment | None:
         """Write, then publish under the mutex; None when somebody stored one of the keys meanwhile."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = segments.write_draft(
+        draft = write_draft(
             self.folder, keys, [rows], shape=rows.shape, dtype=rows.dtype, provenance=provenance
         )
         try:
@@ -180,7 +189,7 @@ class Space:
                 if (now.index.locate(keys).segment >= 0).any():
                     return None
                 newest = max((s.time_ns for s in now.listed.values()), default=0)
-                segment = draft.publish(max(segments.now_ns(), newest + 1))
+                segment = draft.publish(max(time.time_ns(), newest + 1))
         finally:
             draft.discard()
         self._refresh()
@@ -207,7 +216,7 @@ class Space:
             old = self._snapshot
             changed_ns = self._changed_ns()
             before = {segment.name: segment for segment in old.listed.values()}
-            live, _replaced = segments.list_segments(self.folder, before)
+            live = segments.list_folder(self.folder, before).live
             names = {segment.name for segment in live}
             removed = [number for number, segment in old.listed.items() if segment.name not in names]
             added = [segment for segment in live if segment.name not in before]
@@ -261,7 +270,7 @@ class Space:
                 np.take(rows, at, axis=0, out=out, mode="clip")
                 continue
             for start in range(0, len(at), step):  # in steps: the gathered rows are copied once more
-                out[where[start : start + step]] = rows[at[start : start + step]]
+                out[where[start : start + step]] = np.take(rows, at[start : start + step], axis=0)
         return out, found
 
     def _rows(self, snapshot: _Snapshot, number: int) -> np.ndarray:

@@ -1,44 +1,26 @@
-"""Keeping a space in order: merging, checking, sweeping, forgetting.
+"""A space looked after: damage found and removed, leftovers swept.
 
-Owns everything that makes published files go away. The invariants: no row is lost to upkeep, for a merged segment is
-published before what it replaces is deleted; files that somebody may have mapped live a day longer than they are
-needed; what a checksum does not hold for is never merged into something that looks sound. It refuses to work
-beside another upkeep of the same space, where locks work.
-
-Merging goes by size. After a put, the longest row of youngest segments is merged in which none holds more than a
-quarter of the bytes: each time a row is copied its segment grows at least fourfold, so a row is copied O(log n) times,
-and O(log n) segments remain.
+Owns checking and sweeping. The invariants: files that somebody may have mapped live a day longer than they
+are needed, and what a living writer may be about to publish is left alone for a day. Two upkeeps of one space
+never run side by side where locks work. Merging and forgetting are in ``merging.py``.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from featx.errors import StoreError
-from featx.store import locks, segments
-from featx.store.digest import Keys
-from featx.store.index import Index, as_words, first_occurrences
+from featx.store import disk, locks, segments
 from featx.store.segments import Segment
 
-__all__ = ["SpaceReport", "forget", "merge", "merge_young", "plan_merge", "sweep", "verify"]
-
-logger = logging.getLogger("featx")
-
-MIN_MERGED = 8
-MAX_MERGED_BYTES = 512 << 20
-"""Segments past this are merged by `merge` only, so that no put copies for long."""
+__all__ = ["Report", "SpaceReport", "sweep", "verify"]
 
 DAY_S = 86_400.0
-_BLOCK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +32,11 @@ class SpaceReport:
     n_segments, n_rows : int
         Of the segments that are sound.
     corrupt : tuple of str
-        Names of segments whose checksums do not hold; gone after a repair.
+        Names of segments that are damaged; gone after a repair.
     orphans : tuple of str
-        Files that belong to no segment, such as a crash leaves.
+        Files that belong to no segment: of writers at work now, or left by a crash.
     removed : tuple of str
-        Files that the repair removed.
+        Segments and files that the repair removed.
     """
 
     n_segments: int
@@ -64,73 +46,38 @@ class SpaceReport:
     removed: tuple[str, ...]
 
 
-def plan_merge(sizes: Sequence[int]) -> int | None:
-    """Which of the youngest segments to merge.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `EmbeddingStore.verify` found.
 
-    Parameters
+    Attributes
     ----------
-    sizes : sequence of int
-        Bytes of each segment, oldest first.
-
-    Returns
-    -------
-    int or None
-        All from this position on are to be merged.
-
-    Examples
-    --------
-    >>> plan_merge([100, 1, 1, 1, 1, 1, 1, 1, 1])
-    1
-    >>> plan_merge([100, 1, 1, 1]) is None
-    True
+    spaces : mapping of space id -> SpaceReport
     """
-    start, total, largest = None, 0, 0
-    for position in range(len(sizes) - 1, -1, -1):
-        total += sizes[position]
-        largest = max(largest, sizes[position])
-        if total > MAX_MERGED_BYTES:
-            break
-        if len(sizes) - position >= MIN_MERGED and 4 * largest <= total:
-            start = position
-    return start
 
+    spaces: Mapping[str, SpaceReport]
 
-def merge_young(folder: Path) -> bool:
-    """Merge small young segments if there are enough of them; whether it did.
+    @property
+    def ok(self) -> bool:
+        """Whether every checksum held."""
+        return not any(report.corrupt for report in self.spaces.values())
 
-    Does nothing while another process merges. Never raises for want of room: the rows are stored as they are.
-    """
-    with locks.exclusive(folder / segments.MERGE_LOCK, wait=False) as free:
-        if free is None:
-            return False
-        live, _ = segments.list_segments(folder)
-        start = plan_merge([segment.n_bytes for segment in live])
-        if start is None:
-            return False
-        try:
-            _merge(folder, live[start:])
-            sweep(folder)
-        except (OSError, StoreError) as error:
-            logger.debug("%s: merging put off: %s", folder, error)
-            return False
-        return True
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can say it."""
+        return {"ok": self.ok, "spaces": {name: asdict(report) for name, report in self.spaces.items()}}
 
-
-def merge(folder: Path) -> int:
-    """Merge all segments into one; how many there were.
-
-    Raises
-    ------
-    StoreError
-        One is damaged, or no room.
-    """
-    with locks.exclusive(folder / segments.MERGE_LOCK):
-        live, _ = segments.list_segments(folder)
-        if len(live) > 1:
-            with segments.writing(folder, sum(s.n_bytes for s in live)):
-                _merge(folder, live)
-        sweep(folder)
-    return len(live)
+    def __str__(self) -> str:
+        lines = []
+        for name, report in self.spaces.items():
+            state = (
+                "ok" if not report.corrupt else f"{len(report.corrupt)} DAMAGED: {', '.join(report.corrupt)}"
+            )
+            lines.append(f"{name}: {report.n_rows:,} rows in {report.n_segments} segments, {state}")
+            if report.orphans:
+                lines.append(f"  {len(report.orphans)} files belong to no segment")
+            if report.removed:
+                lines.append(f"  removed {len(report.removed)}")
+        return "\n".join(lines) or "no spaces"
 
 
 def verify(folder: Path, *, repair: bool = False) -> SpaceReport:
@@ -140,178 +87,97 @@ def verify(folder: Path, *, repair: bool = False) -> SpaceReport:
     ----------
     folder : Path
     repair : bool
-        Remove damaged segments, whose rows are then computed again, and orphans and replaced files that are days old.
+        Remove damaged segments, whose rows are then computed again, and orphans and replaced files that are a
+        day old.
 
     Returns
     -------
     SpaceReport
+
+    Raises
+    ------
+    StoreNotWritableError
+        When it is to repair and may not.
     """
-    live, replaced = segments.list_segments(folder)
-    corrupt = [segment for segment in live if not _intact_or_gone(segment)]
+    listing = segments.list_folder(folder)
+    corrupt = {segment.name: segment for segment in listing.live if not _intact_or_gone(segment)}
+    # A segment that is being published or deleted looks like one without its .json or arrays, for a moment:
+    # only what looks so twice, and has a .json, is damaged.
+    again = segments.list_folder(folder)
+    unreadable = {
+        stray.removesuffix(".json")
+        for stray in again.strays
+        if stray.endswith(".json") and stray in listing.strays and not stray.startswith(".")
+    }
     removed: list[str] = []
     if repair:
-        with locks.exclusive(folder / segments.MERGE_LOCK):
-            removed += [segment.name for segment in corrupt if segments.delete(segment)]
+        with disk.writing(folder), locks.exclusive(folder / segments.MERGE_LOCK):
+            for name in sorted(corrupt.keys() | unreadable):
+                segments.delete(folder, name)
+                removed.append(name)
             removed += sweep(folder)
-        live, replaced = segments.list_segments(folder)
-    sound = [segment for segment in live if segment not in corrupt]
+        again = segments.list_folder(folder)
+    sound = [segment for segment in again.live if segment.name not in corrupt]
     return SpaceReport(
         n_segments=len(sound),
         n_rows=sum(segment.n for segment in sound),
-        corrupt=tuple(segment.name for segment in corrupt),
-        orphans=tuple(sorted(_orphans(folder, [*live, *replaced]))),
+        corrupt=tuple(sorted(corrupt.keys() | unreadable)),
+        orphans=again.strays,
         removed=tuple(removed),
     )
 
 
-def forget(folder: Path, keys: Keys) -> int:
-    """Delete rows for good: the segments that hold them are written anew without them.
+def sweep(folder: Path, *, replaced_older_than_s: float = DAY_S) -> list[str]:
+    """Delete what is no longer needed, by the clock of the file system that dates it.
+
+    Never raises: what cannot be deleted now is left for the next sweep.
 
     Parameters
     ----------
     folder : Path
-    keys : (n, 16) uint8
-
-    Returns
-    -------
-    int
-        Rows removed.
-
-    Raises
-    ------
-    StoreError
-        No room, not writable, or damaged segments.
-    """
-    unwanted = Index.empty().updated({0: (as_words(keys), (0, ""))})
-    n_removed = 0
-    with locks.exclusive(folder / segments.MERGE_LOCK):
-        live, replaced = segments.list_segments(folder)
-        for segment in replaced:  # they hold the same rows once more
-            segments.delete(segment)
-        for segment in live:
-            keep = unwanted.locate(segments.read_keys(segment)).segment < 0
-            if keep.all():
-                continue
-            n_removed += int((~keep).sum())
-            if keep.any():
-                with segments.writing(folder, segment.n_bytes):
-                    _rewrite(folder, [segment], [np.flatnonzero(keep)])
-            with locks.exclusive(folder / segments.MUTEX):
-                segments.delete(segment)
-    return n_removed
-
-
-def sweep(folder: Path, *, older_than_s: float = DAY_S) -> list[str]:
-    """Delete replaced segments and orphans of some age, by the clock of the file system they lie on.
-
-    Parameters
-    ----------
-    folder : Path
-    older_than_s : float
-        Seconds since the replacement was published, or the orphan written.
+    replaced_older_than_s : float
+        Seconds since the replacement was published. Files that belong to no segment are always given a day: a
+        living writer may be about to publish them.
 
     Returns
     -------
     list of str
-        Names of what was deleted.
+        Names of the segments and files deleted.
     """
-    live, replaced = segments.list_segments(folder)
-    orphans = _orphans(folder, [*live, *replaced])
-    if not replaced and not orphans:
+    listing = segments.list_folder(folder)
+    if not listing.replaced and not listing.strays:
         return []
     now_s = _clock_s(folder)
     if now_s is None:
         return []
+    # A replaced segment may have replaced others that are still there: the live one names them all.
+    age_s = {name: now_s - _mtime_s(s.json_path, now_s) for s in listing.live for name in s.replaces}
     removed: list[str] = []
-    # A replaced segment that replaced others itself may go before them: the live one names them all.
-    age_s = {name: now_s - _mtime_s(s.json_path, now_s) for s in live for name in s.replaces}
-    for segment in replaced:
-        if age_s.get(segment.name, 0.0) >= older_than_s and segments.delete(segment):
-            removed.append(segment.name)
-    for path in orphans.values():
-        if now_s - _mtime_s(path, now_s) >= older_than_s:
+    for segment in listing.replaced:
+        if age_s.get(segment.name, 0.0) >= replaced_older_than_s:
             with suppress(OSError):
-                os.unlink(path)
-                removed.append(path.name)
+                segments.delete(folder, segment.name)
+                removed.append(segment.name)
+    for stray in listing.strays:
+        if now_s - _mtime_s(folder / stray, now_s) >= DAY_S:
+            with suppress(OSError):
+                os.unlink(folder / stray)
+                removed.append(stray)
     return removed
-
-
-def _merge(folder: Path, sources: Sequence[Segment]) -> None:
-    for segment in sources:
-        if not segments.is_intact(segment):
-            raise StoreError(
-                f"{segment.rows_path}: its checksum does not hold; not merged. Run `featx cache verify --repair`"
-            )
-    words = np.concatenate([as_words(segments.read_keys(segment)) for segment in sources])
-    first = np.zeros(len(words), bool)
-    first[first_occurrences(words)] = True  # the oldest segment comes first
-    bounds = np.cumsum([0, *(segment.n for segment in sources)])
-    kept = [np.flatnonzero(first[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
-    _rewrite(folder, sources, kept)
-    small = [segment for segment in sources if segment.is_small]
-    with locks.exclusive(folder / segments.MUTEX):
-        for segment in small:
-            segments.delete(segment)
-
-
-def _rewrite(folder: Path, sources: Sequence[Segment], kept: Sequence[npt.NDArray[np.intp]]) -> Segment:
-    """Publish the kept rows of neighbours in age as one segment of the oldest's age, which replaces them."""
-    present = {segment.name for group in segments.list_segments(folder) for segment in group}
-    # What the sources replaced, and is still there, must not come back when the sources go.
-    inherited = (name for segment in sources for name in segment.replaces if name in present)
-    keys = np.concatenate(
-        [segments.read_keys(segment)[at] for segment, at in zip(sources, kept, strict=True)]
-    )
-    draft = segments.write_draft(
-        folder,
-        keys,
-        _blocks(sources, kept),
-        shape=(len(keys), sources[0].d),
-        dtype=np.dtype(sources[0].dtype),
-        provenance={"merged": len(sources)},
-        replaces=[*dict.fromkeys([*(segment.name for segment in sources), *inherited])],
-    )
-    try:
-        with locks.exclusive(folder / segments.MUTEX):
-            return draft.publish(sources[0].time_ns)
-    finally:
-        draft.discard()
-
-
-def _blocks(sources: Sequence[Segment], kept: Sequence[npt.NDArray[np.intp]]) -> Iterator[np.ndarray]:
-    for segment, at in zip(sources, kept, strict=True):
-        rows = segments.read_rows(segment)
-        step = max(1, _BLOCK_BYTES // max(1, rows.itemsize * segment.d))
-        for start in range(0, len(at), step):
-            yield rows[at[start : start + step]]
 
 
 def _intact_or_gone(segment: Segment) -> bool:
     try:
         return segments.is_intact(segment)
     except FileNotFoundError:
-        return True
-
-
-def _orphans(folder: Path, known: Sequence[Segment]) -> dict[str, Path]:
-    """Files in a space's folder that no segment owns, without the store's own."""
-    owned = {path.name for s in known for path in (s.json_path, s.rows_path, s.keys_path)}
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return {}
-    return {
-        entry.name: Path(entry.path)
-        for entry in entries
-        if entry.name not in owned and segments.is_own_name(entry.name) and entry.is_file()
-    }
+        return not segment.json_path.exists()
 
 
 def _clock_s(folder: Path) -> float | None:
     """Now, by the clock that dates the folder's files; None where it cannot be written."""
-    probe = folder / f".tmp-clock-{secrets.token_hex(8)}"
+    probe = folder / f"{disk.TEMPORARY}clock-{secrets.token_hex(8)}"
     try:
-        segments.write_file(probe, [])
+        disk.write_file(probe, [])
         now_s = os.stat(probe).st_mtime
         os.unlink(probe)
     except OSError:
