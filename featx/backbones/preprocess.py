@@ -20,7 +20,7 @@ from featx.errors import ParameterError, PreprocessError
 
 __all__ = ["MISSING_PREPROCESS_HELP", "RESAMPLES", "ImagePreprocess"]
 
-_LARGEST_EDGE_PX = 16_384
+_LARGEST_EDGE_PX = 8192  # squared, still below the limit at which PIL suspects a decompression bomb
 
 MISSING_PREPROCESS_HELP = """\
 Say how pixels become the network's input, with preprocess=:

@@ -92,7 +92,7 @@ def as_samples(X: Any) -> Sequence[Any]:
             "featx.read_dataset(folder).samples."
         )
     if isinstance(X, Sequence):
-        return _checked(X)
+        return _checked(X if isinstance(X, list | tuple) else list(X))
     if isinstance(X, Iterator | Set | Mapping):
         raise InputError(
             f"X is a {type(X).__name__}, which cannot be read twice in one order: give list(X) of {_KINDS}."
@@ -136,7 +136,9 @@ def _from_array(array: np.ndarray) -> Sequence[Any]:
             raise _several_columns(range(array.shape[1]))
         if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
             return _checked(array.ravel().tolist())
-        raise InputError(f"X is an object array of shape {array.shape}: expected (n,) or (n, 1) of {_KINDS}.")
+        raise InputError(
+            f"X is an array of objects of shape {array.shape}: expected (n,) or (n, 1) of {_KINDS}."
+        )
     if array.dtype.kind == "S":
         raise InputError(
             "X is an array of fixed-width bytes: for paths give X.astype(str); for images, a list."

@@ -1,0 +1,278 @@
+"""Folders and CSV files as data sets: what is read, and how each mistake is named."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featx.errors import DatasetError
+from featx.inputs.datasets import Dataset, count_missing, read_dataset
+
+# From the README of the test material: samples a class, groups, splits.
+REAL = {
+    "covid_ct_small": ({"COVID": 349, "NonCOVID": 397}, 384, {"train", "val", "test"}),
+    "bccd_crops": ({"RBC": 1047, "WBC": 372, "Platelets": 361}, 364, {"train", "val", "test"}),
+    "hymenoptera_small": ({"ants": 194, "bees": 204}, None, {"train", "val"}),
+}
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def csv_file(tmp_path: Path, text: str, name: str = "table.csv", encoding: str = "utf-8") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_sets_have_their_counts(name: str, data: Path) -> None:
+    classes, n_groups, splits = REAL[name]
+    dataset = read_dataset(data / name)
+    assert dataset.labels is not None
+    assert Counter(dataset.labels.tolist()) == classes
+    assert len(dataset) == sum(classes.values())
+    assert (None if dataset.groups is None else len(set(dataset.groups))) == n_groups
+    assert dataset.split is not None
+    assert set(dataset.split) == splits
+    assert count_missing(dataset) == 0
+    assert (dataset.name, dataset.skipped, dataset.classes) == (name, (), sorted(classes))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_folders_agree_with_the_labels_file(name: str, data: Path, tmp_path: Path) -> None:
+    """Read through links, without the labels.csv, the same files have the same labels."""
+    for folder in (data / name).iterdir():
+        if folder.is_dir():
+            (tmp_path / folder.name).symlink_to(folder, target_is_directory=True)
+    by_folder = read_dataset(tmp_path)
+    by_file = read_dataset(data / name)
+    assert by_folder.labels is not None
+    assert by_file.labels is not None
+    folder_labels = {
+        os.path.relpath(file, tmp_path): label
+        for file, label in zip(by_folder.samples, by_folder.labels, strict=True)
+    }
+    file_labels = {
+        os.path.relpath(file, data / name): label
+        for file, label in zip(by_file.samples, by_file.labels, strict=True)
+    }
+    assert folder_labels == file_labels
+
+
+def test_a_folder_per_class_is_sorted_and_says_what_it_skips(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "b/2.JPG",
+        "b/10.png",
+        "a/deep/er/1.tif",
+        "a/0.webp",
+        "a/.hidden.png",
+        ".git/x.png",
+        "a/.d/y.png",
+    )
+    touch(tmp_path, "a/notes.txt", "README.md", "b/Thumbs.db")
+    dataset = read_dataset(tmp_path)
+    assert [os.path.relpath(file, tmp_path) for file in dataset.samples] == [
+        os.path.join("a", "0.webp"),
+        os.path.join("a", "deep", "er", "1.tif"),
+        os.path.join("b", "10.png"),
+        os.path.join("b", "2.JPG"),
+    ]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == ["a", "a", "b", "b"]
+    assert set(dataset.skipped) == {
+        "README.md",
+        os.path.join("a", "notes.txt"),
+        os.path.join("b", "Thumbs.db"),
+    }
+    assert dataset.groups is None
+    assert dataset.split is None
+    assert (dataset.name, dataset.root) == (tmp_path.name, str(tmp_path))
+
+
+def test_train_and_val_folders_are_splits_not_classes(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "train/ants/1.png",
+        "train/bees/2.png",
+        "valid/ants/3.png",
+        "valid/bees/4.png",
+        "train/list.txt",
+    )
+    dataset = read_dataset(tmp_path)
+    assert dataset.labels is not None
+    assert dataset.split is not None
+    assert list(zip(dataset.labels.tolist(), dataset.split.tolist(), strict=True)) == [
+        ("ants", "train"),
+        ("bees", "train"),
+        ("ants", "val"),
+        ("bees", "val"),
+    ]
+    assert dataset.skipped == (os.path.join("train", "list.txt"),)
+
+
+def test_an_unlabelled_folder_is_read_when_no_label_is_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, "x/2.png", "1.png", "notes.txt")
+    dataset = read_dataset(tmp_path, label_column=None)
+    assert [os.path.basename(file) for file in dataset.samples] == ["1.png", "2.png"]
+    assert (dataset.labels, dataset.classes, dataset.skipped) == (None, [], ("notes.txt",))
+
+
+def test_real_unlabelled_photographs_are_listed(data: Path) -> None:
+    assert len(read_dataset(data / "large_photos", label_column=None)) == 16
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_csv_is_read_whatever_separates_it(
+    tmp_path: Path, delimiter: str, encoding: str, newline: str
+) -> None:
+    rows = [
+        ["file", "label", "group", "split"],
+        ["x/ä.png", "cat", "p1", "Train"],
+        ["b.png", "none", "p2", "dev"],
+        [""],
+    ]
+    text = newline.join(delimiter.join(row) for row in rows)
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.encode(encoding))
+    dataset = read_dataset(path)
+    assert dataset.samples == [os.path.join(tmp_path, "x/ä.png"), os.path.join(tmp_path, "b.png")]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == ["cat", "none"]
+    assert dataset.groups is not None
+    assert dataset.groups.tolist() == ["p1", "p2"]
+    assert dataset.split is not None
+    assert dataset.split.tolist() == ["train", "val"]
+    assert dataset.name == "table"
+    assert count_missing(dataset) == 2
+
+
+def test_a_separator_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
+    dataset = read_dataset(csv_file(tmp_path, 'file,label\n"a,b;c.png","x\ny"\nd.png,z\n'))
+    assert dataset.samples[0] == os.path.join(tmp_path, "a,b;c.png")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == ["x\ny", "z"]
+
+
+def test_other_columns_and_another_root_are_named(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "image,kind,patient,group\na.png,x,7,g1\n/abs/b.png,y,8,g1\n")
+    dataset = read_dataset(
+        path,
+        file_column="image",
+        label_column="kind",
+        group_column="patient",
+        image_root=tmp_path / "pictures",
+    )
+    assert dataset.samples == [str(tmp_path / "pictures" / "a.png"), "/abs/b.png"]
+    assert dataset.groups is not None
+    assert dataset.groups.tolist() == ["7", "8"]
+    assert dataset.root == str(tmp_path / "pictures")
+
+
+def test_a_folders_labels_file_wins_over_its_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png")
+    csv_file(tmp_path, "file,label,group\na/1.png,one,g\nb/2.png,two,h\n", "labels.csv")
+    dataset = read_dataset(tmp_path)
+    assert dataset.classes == ["one", "two"]
+    assert dataset.groups is not None
+    assert (dataset.name, count_missing(dataset)) == (tmp_path.name, 0)
+
+
+def test_a_split_may_be_unknown_for_some(tmp_path: Path) -> None:
+    dataset = read_dataset(csv_file(tmp_path, "file,label,split\na,x,train\nb,y,\n"))
+    assert dataset.split is not None
+    assert dataset.split.tolist() == ["train", ""]
+
+
+def test_equal_rows_are_kept(tmp_path: Path) -> None:
+    assert len(read_dataset(csv_file(tmp_path, "file,label\na,x\na,x\nb,y\n"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,label\n", "expected column names and at least one row, found 1 rows"),
+        ("", "found 0 rows"),
+        ("path,label\na,x\n", r"no column 'file'; found 'path', 'label'\..*file_column="),
+        ("file,Label\na,x\n", "Did you mean 'Label'"),
+        ("file,lable\na,x\n", "Did you mean 'lable'"),
+        ("file,label\na,x\nb,\nc,y\n", r"column 'label' is empty in 1 of 3 rows \(line 3\)"),
+        ("file,label\na,NaN\nb,\nc,y\n", r"column 'label' is empty in 2 of 3 rows \(lines 2, 3\)"),
+        ("file,label\na,x\n,y\n", r"column 'file' is empty in 1 of 2 rows \(line 3\)"),
+        ("file,label,group\na,x,g\nb,y,\n", r"column 'group' is empty in 1 of 2 rows \(line 3\)"),
+        (
+            "file,label,split\na,x,train\nb,y,trian\n",
+            r"column 'split' holds 'trian' on line 3; expected train, val",
+        ),
+        ("file,label\na,x\nb,x\n", "all 2 samples are 'x'; expected at least two classes"),
+        ("file,label\na,x\nb,y\na,y\n", "two labels, x in line 2 and y in line 4"),
+        ("file,label\na,x\nb,y\n./a,y\n", "two labels"),
+        ("file,label,group\na,x,g\nb,y,g\na,x,h\n", "two groups, g in line 2 and h in line 4"),
+        (
+            "file,label,split\na,x,train\nb,y,val\na,x,test\n",
+            "two splits, train in line 2 and test in line 4",
+        ),
+        ("file,label\na,x\nb,y,z\nc\n", r"expected 2 cells a row .* lines 3, 4"),
+        ("file,label,label\na,x,y\n", "column 'label' occurs 2 times"),
+        ('file,label\n"a"b,x\n', "cannot be read as a CSV"),
+    ],
+)
+def test_a_mistake_in_a_csv_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    path = csv_file(tmp_path, text)
+    with pytest.raises(DatasetError, match=words) as caught:
+        read_dataset(path)
+    assert str(path) in str(caught.value)
+
+
+def test_many_wrong_lines_are_shortened(tmp_path: Path) -> None:
+    text = "file,label\n" + "".join(f"{i},\n" for i in range(100))
+    with pytest.raises(DatasetError, match=r"100 of 100 rows \(lines 2, 3, 4, 5, 6, \.\.\.\)"):
+        read_dataset(csv_file(tmp_path, text))
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="UTF-8"):
+        read_dataset(csv_file(tmp_path, "file,label\nä,x\n", encoding="latin-1"))
+
+
+def test_nothing_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such folder or file"):
+        read_dataset(tmp_path / "absent")
+    with pytest.raises(DatasetError, match="it is empty"):
+        read_dataset(tmp_path)
+    touch(tmp_path, "1.png", "2.png", "a/notes.txt")
+    with pytest.raises(
+        DatasetError, match=r"no images found \(skipped 2 x \.png, 1 x \.txt\).*one subfolder a class"
+    ):
+        read_dataset(tmp_path)
+    touch(tmp_path, "a/1.png")
+    with pytest.raises(DatasetError, match="all 1 samples are 'a'"):
+        read_dataset(tmp_path)
+    with pytest.raises(DatasetError, match=r"expected a folder or a CSV .* found a \.png file"):
+        read_dataset(tmp_path / "1.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png", "c/3.png")
+    (tmp_path / "c").chmod(0)
+    try:
+        with pytest.raises(DatasetError, match="cannot be listed"):
+            read_dataset(tmp_path)
+    finally:
+        (tmp_path / "c").chmod(0o700)
+
+
+def test_arrays_of_another_length_are_refused() -> None:
+    with pytest.raises(DatasetError, match="labels: expected 2 values, found 1"):
+        Dataset(samples=["a", "b"], labels=np.array(["x"]), name="", root="")
