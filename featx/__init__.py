@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from featx.heads import make_head, param_grid
     from featx.inputs.datasets import Dataset, read_dataset
     from featx.store.store import EmbeddingStore
-    from featx.training import embed, predict, train
+    from featx.training import embed, predict, train, write_embedding
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
@@ -35,6 +35,7 @@ _HOME = {
     "read_dataset": "featx.inputs.datasets",
     "save": "featx.artifact",
     "train": "featx.training",
+    "write_embedding": "featx.training",
 }
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "read_dataset",
     "save",
     "train",
+    "write_embedding",
 ]
 
 

@@ -56,7 +56,9 @@ def examine() -> list[Finding]:
 
 def _versions() -> Finding:
     return Finding(
-        "featx", "ok", f"{__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        "featx",
+        "ok",
+        f"{__version__}, Python {platform.python_version()} on {platform.system()} {platform.machine()}",
     )
 
 
@@ -98,7 +100,12 @@ def _cuda() -> Finding:
     if error is None:
         return Finding("cuda", "ok", "a small network ran, its operators on CUDA")
     libraries = f" Libraries that do not load: {', '.join(missing)}." if missing else ""
-    return Finding("cuda", "problem", error + libraries, 'Install CUDA and cuDNN beside featx: pip install "featx[cuda]".')
+    return Finding(
+        "cuda",
+        "problem",
+        error + libraries,
+        'Install CUDA and cuDNN beside featx: pip install "featx[cuda]".',
+    )
 
 
 def _run_on(device: str) -> str | None:
@@ -120,7 +127,10 @@ def _cache() -> Finding:
             locks = locks_work(Path(probe))
     except OSError as error:
         return Finding(
-            "cache", "problem", f"{folder} cannot be written ({error})", "Set FEATX_CACHE to a folder that can, or pass cache=."
+            "cache",
+            "problem",
+            f"{folder} cannot be written ({error})",
+            "Set FEATX_CACHE to a folder that can, or pass cache=.",
         )
     if not locks:
         return Finding(
@@ -134,5 +144,8 @@ def _cache() -> Finding:
 
 def _backbones() -> Finding:
     names = sorted(installed_names())
-    return Finding("backbones", "ok" if names else "note", f"{', '.join(names) or 'none'}; your own go to {backbones_folder()}")
-
+    return Finding(
+        "backbones",
+        "ok" if names else "note",
+        f"{', '.join(names) or 'none'}; your own go to {backbones_folder()}",
+    )

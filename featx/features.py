@@ -173,7 +173,9 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         store = open_cache(self.cache)
         backbone, spaces = self._resolve(store)
         if spaces != self.spaces_:
-            changes = [line for old, new in zip(self.spaces_, spaces, strict=False) for line in old.differences(new)]
+            changes = [
+                line for old, new in zip(self.spaces_, spaces, strict=False) for line in old.differences(new)
+            ]
             raise SpaceMismatchError(
                 f"{type(self).__name__} was fitted in another feature space ({'; '.join(changes) or 'other taps'}). "
                 "Fit again, or restore the backbone and parameters it was fitted with."
@@ -208,7 +210,9 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             raise ParameterError(f'on_error must be "raise" or "nan", got {self.on_error!r}.')
         for name in ("batch_size", "n_workers"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
+            ):
                 raise ParameterError(f"{name} must be a whole number of at least 1 or None, got {value!r}.")
         taps = self._taps()
         if not taps or not all(isinstance(tap, str) and tap for tap in taps):
@@ -231,7 +235,9 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             return session_pool().get(key, make)
 
         def make() -> Session:
-            height, width = backbone.preprocess.output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
+            height, width = (
+                backbone.pixels().output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
+            )
             noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
             return Session(
                 backbone.cut(spaces).SerializeToString(),
@@ -246,7 +252,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         return Plan(
             spaces=tuple(spaces),
             widths=tuple(backbone.n_features(space) for space in spaces),
-            preprocess=backbone.preprocess,
+            preprocess=backbone.pixels(),
             session=session,
             device=device,
             store=store,
@@ -280,4 +286,3 @@ def _warn_of(errors: dict[int, SampleError]) -> None:
         FeatxWarning,
         stacklevel=3,
     )
-

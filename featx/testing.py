@@ -65,10 +65,17 @@ def tiny_backbone(
         # He-normal, so that activations keep their scale (He et al. 2015, eq. 10).
         kernel = rng.normal(0, np.sqrt(2 / (width * 9)), (n_out, width, 3, 3)).astype(np.float32)
         bias = rng.normal(0, 0.1, n_out).astype(np.float32)
-        weights += [numpy_helper.from_array(kernel, f"conv{at}.weight"), numpy_helper.from_array(bias, f"conv{at}.bias")]
+        weights += [
+            numpy_helper.from_array(kernel, f"conv{at}.weight"),
+            numpy_helper.from_array(bias, f"conv{at}.bias"),
+        ]
         nodes += [
             helper.make_node(
-                "Conv", [last, f"conv{at}.weight", f"conv{at}.bias"], [f"conv{at}"], strides=[2, 2], pads=[1, 1, 1, 1]
+                "Conv",
+                [last, f"conv{at}.weight", f"conv{at}.bias"],
+                [f"conv{at}"],
+                strides=[2, 2],
+                pads=[1, 1, 1, 1],
             ),
             helper.make_node("Relu", [f"conv{at}"], [f"relu{at}"]),
         ]
@@ -107,7 +114,7 @@ def tiny_backbone(
     return folder
 
 
-class counted_rows:  # noqa: N801 - a context manager, used like a function
+class counted_rows:
     """Count the rows that sessions compute in this process, as ``with counted_rows() as rows: ...; rows.n``."""
 
     def __init__(self) -> None:
@@ -202,10 +209,14 @@ class FeaturesConformance:
             assert isinstance(frame, frame_type)
             np.testing.assert_array_equal(frame.to_numpy(), plain)
 
-    def test_column_transformer_takes_both_ways_of_naming_a_column(self, features: Any, samples: list[Any]) -> None:
+    def test_column_transformer_takes_both_ways_of_naming_a_column(
+        self, features: Any, samples: list[Any]
+    ) -> None:
         import pandas as pd
 
-        frame = pd.DataFrame({"sample": pd.Series(samples, dtype=object), "age": np.arange(len(samples), dtype=float)})
+        frame = pd.DataFrame(
+            {"sample": pd.Series(samples, dtype=object), "age": np.arange(len(samples), dtype=float)}
+        )
         plain = clone(features).fit_transform(samples)
         for column in ("sample", ["sample"]):
             both = ColumnTransformer([("f", clone(features), column), ("age", StandardScaler(), ["age"])])
@@ -214,17 +225,23 @@ class FeaturesConformance:
             np.testing.assert_allclose(out[:, :-1], plain)
             assert both.get_feature_names_out()[-1] == "age__age"
 
-    def test_bagging_over_a_pipeline_computes_each_sample_once(self, features: Any, samples: list[Any]) -> None:
+    def test_bagging_over_a_pipeline_computes_each_sample_once(
+        self, features: Any, samples: list[Any]
+    ) -> None:
         y = np.arange(len(samples)) % 2
         column = np.empty((len(samples), 1), dtype=object)
         column[:, 0] = samples
-        bagged = BaggingClassifier(make_pipeline(features, LogisticRegression()), n_estimators=4, random_state=0)
+        bagged = BaggingClassifier(
+            make_pipeline(features, LogisticRegression()), n_estimators=4, random_state=0
+        )
         with counted_rows() as rows:
             predicted = bagged.fit(column, y).predict(column)
         assert predicted.shape == y.shape
         assert rows.n == len(samples)
 
-    def test_grid_search_over_taps_in_two_processes(self, features: Any, samples: list[Any], taps: list[Any]) -> None:
+    def test_grid_search_over_taps_in_two_processes(
+        self, features: Any, samples: list[Any], taps: list[Any]
+    ) -> None:
         y = np.arange(len(samples)) % 2
         pipeline = make_pipeline(features, StandardScaler(), LogisticRegression())
         name = pipeline.steps[0][0]

@@ -69,9 +69,14 @@ def test_every_file_is_a_room_and_imports_only_lower_ones(path: Path) -> None:
     assert level is not None, f"{relative} is not in ARCHITECTURE.md's table"
     for other in featx_files(imported_modules(path)) - {relative}:
         other_level = level_of(other)
-        same_room = relative.split("/")[0] == other.split("/")[0] and level_of(relative.split("/")[0] + "/") is not None
+        same_room = (
+            relative.split("/")[0] == other.split("/")[0]
+            and level_of(relative.split("/")[0] + "/") is not None
+        )
         assert other_level is not None
-        assert other_level < level or same_room, f"{relative} (level {level}) imports {other} (level {other_level})"
+        assert other_level < level or same_room, (
+            f"{relative} (level {level}) imports {other} (level {other_level})"
+        )
 
 
 def test_every_room_in_the_table_exists() -> None:
@@ -90,7 +95,9 @@ def test_packages_with_one_importer_have_one() -> None:
         for name in imported_modules(path):
             rooms_allowed = owners.get(name.split(".")[0])
             if rooms_allowed is not None and not _guarded_by_type_checking(path, name):
-                assert any(relative == r or relative.startswith(r) for r in rooms_allowed if r), f"{relative} imports {name}"
+                assert any(relative == r or relative.startswith(r) for r in rooms_allowed if r), (
+                    f"{relative} imports {name}"
+                )
 
 
 def _guarded_by_type_checking(path: Path, name: str) -> bool:

@@ -7,6 +7,7 @@ and send to worker processes. Graphs are read on first need and remembered by di
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -19,7 +20,7 @@ from featx.backbones.graph import GraphInfo, Tap, external_files, find_tap, insp
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, ImagePreprocess
 from featx.backbones.sources import Located, locate
 from featx.backbones.surgery import cut_image_graph, resolve_pooling
-from featx.errors import BackboneError, DigestMismatchError, ParameterError, PreprocessError
+from featx.errors import BackboneError, DigestMismatchError, ParameterError, PreprocessError, StoreError
 from featx.store.digest import canonical_json, digest_file, digest_json, keys_array
 from featx.store.files import FileDigests
 
@@ -93,7 +94,9 @@ class FeatureSpace:
     def differences(self, other: FeatureSpace) -> list[str]:
         """What differs from ``other``, a line a field, for error messages."""
         mine, theirs = self.to_dict(), other.to_dict()
-        return [f"{name}: {mine[name]!r} became {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+        return [
+            f"{name}: {mine[name]!r} became {theirs[name]!r}" for name in mine if mine[name] != theirs[name]
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,8 @@ class Backbone:
         The folder that describes it.
     digest : str
         32 hex digits over graph and weights, external data included.
-    preprocess : ImagePreprocess
-        Pixels to network input.
+    preprocess : ImagePreprocess or None
+        Pixels to network input; None where the files do not say.
     card : dict
         What ``featx.json`` says: licence, source, measured quality. Empty where there is none.
     """
@@ -122,7 +125,7 @@ class Backbone:
     model_path: Path = field(compare=False)
     folder: Path = field(compare=False)
     digest: str
-    preprocess: ImagePreprocess
+    preprocess: ImagePreprocess | None
     card: dict[str, Any] = field(compare=False, default_factory=dict, hash=False, repr=False)
 
     @classmethod
@@ -140,7 +143,8 @@ class Backbone:
         reference : str, PathLike or Backbone
             See :func:`featx.backbones.sources.locate`.
         preprocess : ImagePreprocess or dict, optional
-            Overrides the folder's ``preprocessor_config.json``; needed where there is none. A dict is read as such a config.
+            Overrides the folder's ``preprocessor_config.json``; where there is neither, the graph can be looked at but spans no
+            feature space. A dict is read as such a config.
         files : FileDigests, optional
             The memory of file digests, which spares reading the weights again.
 
@@ -150,7 +154,9 @@ class Backbone:
         """
         given = ImagePreprocess.from_config(preprocess) if isinstance(preprocess, dict) else preprocess
         if given is not None and not isinstance(given, ImagePreprocess):
-            raise ParameterError(f"preprocess must be an ImagePreprocess or a dict, got {type(given).__name__}.")
+            raise ParameterError(
+                f"preprocess must be an ImagePreprocess or a dict, got {type(given).__name__}."
+            )
         if isinstance(reference, Backbone):
             return reference if given is None else _replaced(reference, given)
         located = locate(reference)
@@ -164,8 +170,6 @@ class Backbone:
                 f"{located.folder / CARD_NAME} if the change was meant."
             )
         chosen = given if given is not None else ImagePreprocess.from_folder(located.folder)
-        if chosen is None:
-            raise PreprocessError(f"{located.model_path}: no preprocessor_config.json beside it. {MISSING_PREPROCESS_HELP}")
         return cls(located.name, located.model_path, located.folder, digest, chosen, card)
 
     @property
@@ -192,11 +196,27 @@ class Backbone:
             taps[name] = find_tap(info, self.graph(), name)
         return taps[name]
 
+    def pixels(self) -> ImagePreprocess:
+        """The preprocessing.
+
+        Raises
+        ------
+        PreprocessError
+            None was given and none lies beside the model; the message lists the fields to give.
+        """
+        if self.preprocess is None:
+            raise PreprocessError(
+                f"{self.model_path}: no preprocessor_config.json beside it. {MISSING_PREPROCESS_HELP}"
+            )
+        return self.preprocess
+
     def graph(self) -> onnx.ModelProto:
         """The graph as it lies in the file; external data stays on disk."""
         return load_graph(self.model_path)
 
-    def space(self, tap: str = "pooled", pooling: str = "auto", *, precision: str = "float32") -> FeatureSpace:
+    def space(
+        self, tap: str = "pooled", pooling: str = "auto", *, precision: str = "float32"
+    ) -> FeatureSpace:
         """The feature space of one tap.
 
         Raises
@@ -213,7 +233,7 @@ class Backbone:
             backbone_digest=self.digest,
             tap=tap,
             pooling=resolved,
-            preprocess=canonical_json(self.preprocess.to_dict()),
+            preprocess=canonical_json(self.pixels().to_dict()),
             precision=precision,
         )
 
@@ -228,7 +248,7 @@ class Backbone:
             self.info,
             [self.tap(space.tap) for space in spaces],
             poolings=[space.pooling for space in spaces],
-            preprocess=self.preprocess,
+            preprocess=self.pixels(),
             precision=spaces[0].precision,
         )
 
@@ -254,7 +274,9 @@ def _read_card(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BackboneError(f"{path}: not a readable card ({error}). Repair or delete it.") from error
     if not isinstance(card, dict):
-        raise BackboneError(f"{path}: expected a JSON object, found {type(card).__name__}. Repair or delete it.")
+        raise BackboneError(
+            f"{path}: expected a JSON object, found {type(card).__name__}. Repair or delete it."
+        )
     return card
 
 
@@ -283,5 +305,7 @@ def _file_digest(path: Path, files: FileDigests) -> str:
         return bytes(keys[0]).hex()
     digest = digest_file(path)
     if identities.any():
-        files.remember(identities, keys_array([digest]))
+        # Only a saving of time: whoever stores vectors says that the store cannot be written.
+        with contextlib.suppress(StoreError):
+            files.remember(identities, keys_array([digest]))
     return digest.hex()

@@ -43,7 +43,9 @@ class Located:
 def backbones_folder() -> Path:
     """Where the user's own backbones lie: ``FEATX_BACKBONES``, else the platform's data folder."""
     chosen = os.environ.get("FEATX_BACKBONES")
-    return Path(chosen) if chosen else Path(platformdirs.user_data_dir("featx", appauthor=False)) / "backbones"
+    return (
+        Path(chosen) if chosen else Path(platformdirs.user_data_dir("featx", appauthor=False)) / "backbones"
+    )
 
 
 def installed_names() -> dict[str, Path]:
@@ -87,7 +89,9 @@ def _in_folder(folder: Path) -> Located:
     model = _model_in(folder)
     if model is not None:
         return Located(folder.name, model, folder)
-    files = sorted(f.relative_to(folder).as_posix() for f in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+    files = sorted(
+        f.relative_to(folder).as_posix() for f in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
+    )
     if files:
         raise BackboneNotFoundError(
             f"{folder}: expected model.onnx, found {', '.join(files)}. Pass the file you mean, for example {folder / files[0]}."
@@ -113,9 +117,7 @@ def _of_file(path: Path) -> Located:
 
 def _not_found(reference: str, named: dict[str, Path]) -> str:
     if reference.startswith("hub:"):
-        return (
-            f"{reference}: this version of featx does not download from a hub. Fetch the repository yourself and pass its folder."
-        )
+        return f"{reference}: this version of featx does not download from a hub. Fetch the repository yourself and pass its folder."
     known = sorted(named)
     close = difflib.get_close_matches(reference, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -22,11 +22,11 @@ def console() -> Console:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; numbers to the right."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    rows = [[str(value) for value in row] for row in rows]
+    cells = [[str(value) for value in row] for row in rows]
     for at, column in enumerate(columns):
-        numeric = bool(rows) and all(row[at][:1].isdigit() or row[at] in ("", "-") for row in rows)
+        numeric = bool(cells) and all(row[at][:1].isdigit() or row[at] in ("", "-") for row in cells)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
+    for row in cells:
         table.add_row(*row)
     console().print(table)
 

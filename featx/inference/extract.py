@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,22 +163,26 @@ class _Run:
         self.files = FileDigests(plan.store)
         self.out = np.empty((n, sum(plan.widths)), dtype=np.float32)
         edges = np.cumsum((0, *plan.widths))
-        self.columns = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self.columns = [slice(int(a), int(b)) for a, b in pairwise(edges)]
         self.keys = np.zeros((n, DIGEST_BYTES), dtype=np.uint8)
         self.known = np.zeros(n, dtype=bool)
         self.done = np.zeros(n, dtype=bool)
         self.identities: NDArray[np.uint8] | None = None
         self.errors: dict[int, SampleError] = {}
         self.n_computed = 0
-        self.first_row: dict[bytes, int] = {}  # only without a store: which row of `out` already has a key's vector
+        self.first_row: dict[
+            bytes, int
+        ] = {}  # only without a store: which row of `out` already has a key's vector
         self.payload_room = _PAYLOAD_BYTES
 
     # --- what is known without reading anything ---
 
     def look_up_known(self) -> None:
         """Fill in every sample whose digest is remembered and whose vector is stored."""
-        is_path = np.fromiter((isinstance(s, str | Path) for s in self.samples), dtype=bool, count=len(self.samples))
-        for i in np.flatnonzero(~is_path):
+        is_path = np.fromiter(
+            (isinstance(s, str | Path) for s in self.samples), dtype=bool, count=len(self.samples)
+        )
+        for i in np.flatnonzero(~is_path).tolist():
             if isinstance(self.samples[i], DigestSample):
                 self.keys[i] = np.frombuffer(self.samples[i].key, dtype=np.uint8)
                 self.known[i] = True
@@ -185,21 +190,21 @@ class _Run:
             self.identities = np.zeros_like(self.keys)
             self._recall_files(np.flatnonzero(is_path))
         self._fill_from_store(np.flatnonzero(self.known))
-        for i in np.flatnonzero(self.known & ~self.done):
+        for i in np.flatnonzero(self.known & ~self.done).tolist():
             if isinstance(self.samples[i], DigestSample):
-                self._fail(int(i), SampleError(_NO_SUCH_DIGEST))
+                self._fail(i, SampleError(_NO_SUCH_DIGEST))
         self._settle()
 
     def _recall_files(self, indices: NDArray[np.intp]) -> None:
         assert self.identities is not None
         for part in _chunks(indices, _LOOKUP_ROWS):
-            keys, known, identities = self.files.lookup([self.samples[i] for i in part])
+            keys, known, identities = self.files.lookup([self.samples[i] for i in part.tolist()])
             self.keys[part[known]] = keys[known]
             self.known[part] = known
             self.identities[part] = identities
             # A zero identity is a file that cannot be looked at. Better to say so now than after an hour of inference.
-            for i in part[~identities.any(axis=1)]:
-                self._fail(int(i), _unreadable_path(self.samples[i]))
+            for i in part[~identities.any(axis=1)].tolist():
+                self._fail(i, _unreadable_path(self.samples[i]))
 
     def _fill_from_store(self, indices: NDArray[np.intp]) -> None:
         """Copy stored vectors of ``indices`` (whose keys are known) to the result."""
@@ -286,7 +291,9 @@ class _Run:
             self.known[i] = True
             payloads[i] = prepared.payload
             fresh.append(i)
-        self.payload_room = _PAYLOAD_BYTES  # the next window's budget; at most two windows' payloads are alive
+        self.payload_room = (
+            _PAYLOAD_BYTES  # the next window's budget; at most two windows' payloads are alive
+        )
         self._settle()
         self._remember(np.asarray(fresh, dtype=np.intp))
         return payloads
@@ -318,16 +325,20 @@ class _Run:
                     if not jobs:
                         break
                     claim = held.enter_context(self.store.claim(space, _keys_of(jobs)))
-                    others = [job for job, mine in zip(jobs, claim.mine, strict=True) if not mine]
-                    jobs = [job for job, mine in zip(jobs, claim.mine, strict=True) if mine]
+                    others = [job for job, taken in zip(jobs, claim.taken, strict=True) if taken]
+                    jobs = [job for job, taken in zip(jobs, claim.taken, strict=True) if not taken]
                     if others:
-                        waiting.append((claim, np.asarray([i for job in others for i in job.indices], dtype=np.intp)))
+                        waiting.append(
+                            (claim, np.asarray([i for job in others for i in job.indices], dtype=np.intp))
+                        )
                 jobs = self._drop_stored(jobs)
             if jobs:
                 self._compute(jobs, lanes)
         return waiting
 
-    def _jobs(self, window: NDArray[np.intp], payloads: dict[int, bytes | NDArray[np.uint8] | None]) -> list[Job]:
+    def _jobs(
+        self, window: NDArray[np.intp], payloads: dict[int, bytes | NDArray[np.uint8] | None]
+    ) -> list[Job]:
         """The distinct samples of a window that no lookup answers, doubles folded."""
         self._fill_from_store(window)
         by_key: dict[bytes, Job] = {}
@@ -411,7 +422,9 @@ class _Run:
         except StoreError as error:
             if self.plan.store_required:
                 raise
-            warnings.warn(f"{error} Going on without storing what is computed now.", FeatxWarning, stacklevel=2)
+            warnings.warn(
+                f"{error} Going on without storing what is computed now.", FeatxWarning, stacklevel=2
+            )
             self.store = None
 
     def _decode(self, job: Job) -> NDArray[np.uint8]:
@@ -447,7 +460,9 @@ class _Run:
             first = self.errors[min(self.errors)]
             others = len(self.errors) - 1
             if others:
-                first = type(first)(f"{first.message} ({others} more failed.)", index=first.index, name=first.name)
+                first = type(first)(
+                    f"{first.message} ({others} more failed.)", index=first.index, name=first.name
+                )
             raise first
 
 
@@ -457,9 +472,7 @@ _NO_SUCH_DIGEST = (
 )
 
 
-def _content(
-    sample: Any, preprocess: ImagePreprocess, name: str, index: int
-) -> bytes | NDArray[np.uint8]:
+def _content(sample: Any, preprocess: ImagePreprocess, name: str, index: int) -> bytes | NDArray[np.uint8]:
     """A sample's encoded bytes, or its pixels as a canonical RGB array."""
     if isinstance(sample, bytes):
         return sample

@@ -43,13 +43,29 @@ __all__ = [
 
 # Operators that carry the work of an encoder. ONNX Runtime places shape arithmetic on the CPU on purpose, so their
 # provider, not every node's, says where a network runs.
-_HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Attention", "MultiHeadAttention", "NhwcConv"})
+_HEAVY = frozenset(
+    {
+        "Conv",
+        "FusedConv",
+        "Gemm",
+        "FusedGemm",
+        "MatMul",
+        "FusedMatMul",
+        "Attention",
+        "MultiHeadAttention",
+        "NhwcConv",
+    }
+)
 
 ROW_TOLERANCE = 1e-4
 """max |row alone - row among others| / max |row| up to which rows count as independent. float32 kernels that sum in another
 order for another batch size stay near 1e-6; one shared quantisation scale moves rows by 1e-2 and more."""
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +110,9 @@ def resolve_device(text: str) -> Device:
     if device.kind != "cpu":
         reason = why_not_cuda(device.kind, device.index)
         if reason is not None:
-            raise DeviceError(f'device="{text}": {reason} Pass device="cpu" to compute on the CPU, or run "featx doctor".')
+            raise DeviceError(
+                f'device="{text}": {reason} Pass device="cpu" to compute on the CPU, or run "featx doctor".'
+            )
     return device
 
 
@@ -152,7 +170,9 @@ def gpu_libraries() -> dict[str, bool]:
     major = str(getattr(onnxruntime, "cuda_version", "") or "13").split(".")[0]
     pattern = "{}64_{}.dll" if sys.platform == "win32" else "lib{}.so.{}"
     versions = {"cublasLt": major, "cublas": major, "cudart": major, "cudnn": "9"}
-    return {name: _loads(name) for name in (pattern.format(lib, version) for lib, version in versions.items())}
+    return {
+        name: _loads(name) for name in (pattern.format(lib, version) for lib, version in versions.items())
+    }
 
 
 def _preload_gpu_libraries() -> None:
@@ -251,7 +271,9 @@ class Session:
             outputs: list[NDArray[np.float32]] = self._ort.run(self._outputs, {self._input: batch})
         except Exception as error:  # ONNX Runtime raises its own types and bare RuntimeError alike
             if _is_out_of_memory(error):
-                raise DeviceMemoryError(f"{self.device}: out of memory for a batch of {len(batch)}.") from error
+                raise DeviceMemoryError(
+                    f"{self.device}: out of memory for a batch of {len(batch)}."
+                ) from error
             raise
         return outputs
 
@@ -272,7 +294,8 @@ class Session:
         together = self._run(np.concatenate([row, np.zeros_like(row), np.full_like(row, 255), 255 - row]))
         alone = self._run(row)
         return all(
-            float(np.abs(a[0] - b[0]).max(initial=0)) <= ROW_TOLERANCE * max(float(np.abs(b[0]).max(initial=0)), 1e-12)
+            float(np.abs(a[0] - b[0]).max(initial=0))
+            <= ROW_TOLERANCE * max(float(np.abs(b[0]).max(initial=0)), 1e-12)
             for a, b in zip(together, alone, strict=True)
         )
 
@@ -283,7 +306,9 @@ def _open(model: bytes, device: Device, folder: Path, probe: NDArray[np.uint8]) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors come as exceptions; warnings on placement are for the profile to judge
+    options.log_severity_level = (
+        3  # errors come as exceptions; warnings on placement are for the profile to judge
+    )
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if device.kind == "cpu":
         return _create(model, options, [_PROVIDERS["cpu"]], device)
@@ -303,7 +328,10 @@ def _open(model: bytes, device: Device, folder: Path, probe: NDArray[np.uint8]) 
 
 
 def _gpu_providers(device: Device) -> list[Any]:
-    cuda = ("CUDAExecutionProvider", {"device_id": device.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"})
+    cuda = (
+        "CUDAExecutionProvider",
+        {"device_id": device.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"},
+    )
     tensorrt = ("TensorrtExecutionProvider", {"device_id": device.index})
     return [tensorrt, cuda, _PROVIDERS["cpu"]] if device.kind == "tensorrt" else [cuda, _PROVIDERS["cpu"]]
 
@@ -324,13 +352,17 @@ def heavy_providers(profile: str) -> set[str]:
     return {
         event["args"]["provider"]
         for event in json.loads(profile)
-        if event.get("cat") == "Node" and event.get("args", {}).get("op_name") in _HEAVY and event["args"].get("provider")
+        if event.get("cat") == "Node"
+        and event.get("args", {}).get("op_name") in _HEAVY
+        and event["args"].get("provider")
     }
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return "failed to allocate memory" in text or "out of memory" in text or "cudaerrormemoryallocation" in text
+    return (
+        "failed to allocate memory" in text or "out of memory" in text or "cudaerrormemoryallocation" in text
+    )
 
 
 class SessionPool:
