@@ -1,0 +1,157 @@
+"""``load`` and ``describe``: a saved pipeline checked, rebuilt, and given its places on this machine.
+
+The order is the point: names, sizes and digests of all files first, then the types of the pipeline, then the backbones; only
+after that is anything built. No step unpickles.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sklearn.exceptions import InconsistentVersionWarning
+
+from featx.artifact.backbones import find_backbones
+from featx.artifact.estimators import fitted_from, unfitted_from
+from featx.artifact.folder import booster_name, read_checked, verify
+from featx.artifact.manifest import PIPELINE_NAME, ArtifactInfo, read_manifest
+from featx.artifact.parts import fill
+from featx.artifact.skops_file import from_skops
+from featx.backbones.backbone import Backbone
+from featx.errors import ArtifactError, FeatxWarning, ParameterError
+from featx.features import ImageFeatures
+from featx.inference.runtime import parse_device
+from featx.store.store import EmbeddingStore
+
+__all__ = ["describe", "load"]
+
+
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    cache: str | os.PathLike[str] | EmbeddingStore | None = "default",
+    backbone: str | os.PathLike[str] | Backbone | Mapping[str, Any] | None = None,
+    trusted: Sequence[str] = (),
+) -> Any:
+    """Load a pipeline that :func:`featx.save` wrote. Never unpickles, and builds allow-listed types only.
+
+    A hostile folder runs no code. What it can do is name another network or other numbers than it says, and compiled
+    libraries (ONNX Runtime, libsvm, xgboost) are not built to survive every crafted file: load from people you know.
+
+    Parameters
+    ----------
+    folder : path
+        The artefact.
+    device : str, optional
+        Becomes the device of every features estimator; None keeps what each was saved with.
+    cache : "default", path, EmbeddingStore or None, default="default"
+        Becomes the cache of every features estimator.
+    backbone : path, name, Backbone or dict, optional
+        Where the backbone is, if the artefact holds only its digest or another copy is to be used; a dict from names in the
+        artefact to these where it needs several.
+    trusted : sequence of str
+        Full names of further types and functions that may be built. Naming one trusts whatever the file does with it.
+
+    Returns
+    -------
+    estimator
+        Fitted. With the same backbone, device and library versions it predicts what the saved one did.
+
+    Raises
+    ------
+    ArtifactError
+        No artefact, a newer format, a file that is missing, changed or added, or vectors that would be others than saved.
+    UntrustedTypeError
+        It names types that are neither on featx's list nor in ``trusted``.
+    BackboneNotFoundError, DigestMismatchError
+        The backbone it refers to is not installed, or ``backbone`` is another one.
+
+    Warns
+    -----
+    FeatxWarning
+        It was saved with another minor version of scikit-learn.
+    """
+    _check_trusted(trusted)
+    if device is not None:
+        parse_device(device)
+    place = Path(folder).expanduser().absolute()
+    info = read_manifest(place)
+    verify(place, info)
+    content = read_checked(place, info, PIPELINE_NAME)
+    try:
+        with warnings.catch_warnings():
+            # One warning in words of ours in place of one for each step.
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            rest = from_skops(content, trusted=trusted)
+    except ArtifactError as error:
+        raise type(error)(f"{place / PIPELINE_NAME}: {error}") from error
+    backbones = find_backbones(place, info, backbone)
+
+    def make_features(index: int) -> ImageFeatures:
+        if index >= len(info.features):
+            raise ArtifactError(
+                f"{place}: the pipeline has a slot for features {index}, and there are {len(info.features)}."
+            )
+        record = info.features[index]
+        try:
+            if record.spaces:
+                return fitted_from(record, backbones[record.backbone], cache=cache, device=device)
+            known = backbones.get(record.backbone)
+            reference = record.backbone if known is None else known.reference
+            return unfitted_from(record, reference, cache=cache, device=device)
+        except ArtifactError as error:
+            raise ArtifactError(f"{place}: {error}") from error
+
+    def read_bytes(index: int) -> bytes:
+        return read_checked(place, info, booster_name(index))
+
+    pipeline = fill(rest, make_features, read_bytes)
+    if not hasattr(pipeline, "fit"):
+        raise ArtifactError(
+            f"{place / PIPELINE_NAME}: holds a {type(pipeline).__name__}, expected an estimator."
+        )
+    _warn_of_versions(place, info)
+    return pipeline
+
+
+def describe(folder: str | os.PathLike[str]) -> ArtifactInfo:
+    """What an artefact says of itself; reads its ``artifact.json`` and nothing else, and checks no digest.
+
+    Parameters
+    ----------
+    folder : path
+        The artefact.
+
+    Returns
+    -------
+    ArtifactInfo
+
+    Raises
+    ------
+    ArtifactError
+        No artefact there, or one in a newer format.
+    """
+    return read_manifest(Path(folder).expanduser().absolute())
+
+
+def _check_trusted(trusted: Sequence[str]) -> None:
+    if isinstance(trusted, str) or not all(isinstance(name, str) and "." in name for name in trusted):
+        raise ParameterError(
+            f'trusted must be a sequence of full names such as ("package.module.Type",), got {trusted!r}.'
+        )
+
+
+def _warn_of_versions(place: Path, info: ArtifactInfo) -> None:
+    saved, here = info.versions.get("scikit-learn", ""), version("scikit-learn")
+    if saved.split(".")[:2] != here.split(".")[:2]:
+        warnings.warn(
+            f"{place}: saved with scikit-learn {saved or '(unknown)'}, and this is {here}. Estimators may work differently: "
+            f"compare predictions on samples you know, or install scikit-learn=={saved}.",
+            FeatxWarning,
+            stacklevel=3,
+        )

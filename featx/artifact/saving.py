@@ -1,0 +1,187 @@
+"""``save``: a fitted pipeline as a folder that stands on its own.
+
+Owns the order of things: everything that can be refused is refused before the first byte is written, and the folder appears
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from featx._version import __version__
+from featx.artifact.backbones import names_of, needed_backbones, write_backbone
+from featx.artifact.estimators import record_of
+from featx.artifact.folder import booster_name, file_records, replaceable, staged
+from featx.artifact.manifest import MANIFEST_NAME, PIPELINE_NAME, README_NAME, ArtifactInfo, to_json
+from featx.artifact.parts import take_apart
+from featx.artifact.skops_file import to_skops, untrusted_types
+from featx.artifact.words import pipeline_in_words, readme
+from featx.errors import ArtifactError, ParameterError
+
+__all__ = ["save"]
+
+# The runtime comes as one distribution or the other.
+_PACKAGES = ("scikit-learn", "numpy", "skops", "xgboost", "onnxruntime", "onnxruntime-gpu")
+
+
+def save(
+    pipeline: Any,
+    folder: str | os.PathLike[str],
+    *,
+    backbone: str = "copy",
+    labels: Sequence[str] | None = None,
+    overwrite: bool = False,
+    notes: str | None = None,
+) -> Path:
+    """Save a fitted pipeline as a folder that :func:`featx.load` reads on any machine, without pickle.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        Any fitted scikit-learn estimator, usually a Pipeline that begins with ImageFeatures. It is not modified.
+    folder : path
+        The folder to make.
+    backbone : {"copy", "reference"}, default="copy"
+        Put the backbones' files into the folder, or only their names and digests.
+    labels : sequence of str, optional
+        Names of the classes for people, in the order of ``classes_``.
+    overwrite : bool, default=False
+        Replace an artefact that is there. A folder with anything else in it is never replaced.
+    notes : str, optional
+        What to say about the model in its README: data, scores, intended use.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ArtifactError
+        The pipeline is not fitted, part of it cannot be written, or the folder cannot be.
+    ParameterError
+        An argument is wrong.
+    DigestMismatchError
+        A backbone's file is no longer the one that the pipeline was fitted with.
+
+    Notes
+    -----
+    A fitted pipeline does not remember paths, caches or stores: those of this machine are left out, also where a search
+    keeps what it tried.
+    """
+    if backbone not in ("copy", "reference"):
+        raise ParameterError(f'backbone must be "copy" or "reference", got {backbone!r}.')
+    target = Path(folder).expanduser().resolve()
+    replaceable(target, overwrite=overwrite)
+    _check_fitted(pipeline)
+    classes = _classes(pipeline)
+    taken = take_apart(pipeline)
+    needed = needed_backbones(taken.parts.features, stored=backbone)
+    names = names_of(taken.parts.features, needed)
+    try:
+        content = to_skops(taken.rest)
+    except ArtifactError as error:
+        raise ArtifactError(f"{type(pipeline).__name__}: {error}") from error
+    info = ArtifactInfo(
+        estimator=pipeline_in_words(pipeline),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+        backbones=tuple(one.record for one in needed),
+        features=tuple(map(record_of, taken.parts.features, names)),
+        n_features=_n_features(pipeline),
+        classes=classes,
+        labels=_labels(labels, classes),
+        parameters=_parameters(taken.rest),
+        untrusted_types=untrusted_types(content),
+        notes=notes,
+    )
+    with staged(target, overwrite=overwrite) as place:
+        (place / PIPELINE_NAME).write_bytes(content)
+        for index, booster in enumerate(taken.parts.boosters):
+            (place / booster_name(index)).write_bytes(booster)
+        for one in needed:
+            if one.record.stored == "copy":
+                write_backbone(one, place)
+        (place / README_NAME).write_text(readme(info, name=target.name), encoding="utf-8", newline="\n")
+        info = replace(info, files=file_records(place))
+        (place / MANIFEST_NAME).write_text(to_json(info), encoding="utf-8", newline="\n")
+    return target
+
+
+def _check_fitted(pipeline: Any) -> None:
+    if isinstance(pipeline, type) or not hasattr(pipeline, "fit"):
+        raise ArtifactError(f"{pipeline!r:.200}: not an estimator. Pass a fitted scikit-learn pipeline.")
+    try:
+        check_is_fitted(pipeline)
+    except (NotFittedError, TypeError) as error:
+        raise ArtifactError(f"{type(pipeline).__name__} is not fitted: call fit before saving it.") from error
+
+
+def _classes(pipeline: Any) -> tuple[Any, ...] | None:
+    classes = getattr(pipeline, "classes_", None)
+    if classes is None:
+        return None
+    return tuple(value if _is_json(value) else str(value) for value in map(_item, classes))
+
+
+def _labels(labels: Sequence[str] | None, classes: tuple[Any, ...] | None) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise ParameterError(f"labels must be a sequence of strings, one a class, got {labels!r}.")
+    if classes is None or len(labels) != len(classes):
+        found = (
+            "no classes" if classes is None else f"{len(classes)} classes ({', '.join(map(str, classes))})"
+        )
+        raise ParameterError(
+            f"labels: got {len(labels)}, and the pipeline has {found}. Give one a class, in the order of classes_."
+        )
+    return tuple(labels)
+
+
+def _n_features(pipeline: Any) -> int | None:
+    last = getattr(pipeline, "best_estimator_", pipeline)
+    steps = getattr(last, "steps", None)
+    n_features = getattr(steps[-1][1] if isinstance(steps, list) else last, "n_features_in_", None)
+    return None if n_features is None else int(n_features)
+
+
+def _parameters(rest: Any) -> dict[str, Any]:
+    """Parameters that JSON can say; an estimator inside shows through its own."""
+    values = {name: _item(value) for name, value in rest.get_params(deep=True).items()}
+    return {name: value for name, value in sorted(values.items()) if _is_json(value)}
+
+
+def _item(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_is_json, value.values()))
+    return (
+        value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "featx": __version__}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
