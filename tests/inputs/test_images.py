@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import random
 import struct
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from featx.backbones.backbone import RULES
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inputs.images import canonical, decode, fit
@@ -140,6 +142,39 @@ def test_grey_resized_as_one_channel_equals_grey_resized_as_three() -> None:
         np.testing.assert_array_equal(
             decode(encoded(grey), preprocess), fit(canonical(grey, AS_IS), preprocess)
         )
+
+
+def golden_pixels() -> dict[str, np.ndarray]:
+    """Pixels of a pattern that is plain arithmetic, through every rule that needs no lossy codec."""
+    rows, columns, channels = np.ogrid[:97, :131, :4]
+    pattern = ((rows * 7 + columns * 13 + channels * 29 + rows * columns // 5) % 256).astype(np.uint8)
+    rgb = np.ascontiguousarray(pattern[..., :3])
+    sized = dataclasses.replace(AS_IS, size=64, crop=(60, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "bilinear": decode(encoded(rgb), sized),
+        "bicubic": decode(encoded(rgb), dataclasses.replace(sized, resample="bicubic", size=(50, 40))),
+        "grey": decode(encoded(rgb[..., 0]), sized),
+        "alpha": decode(encoded(pattern), dataclasses.replace(AS_IS, background=(9, 80, 200))),
+        "cmyk": decode(encoded(Image.fromarray(rgb).convert("CMYK"), "TIFF"), AS_IS),
+        "orientation": decode(encoded(rgb, exif=exif), sized),
+    }
+
+
+def test_the_pixels_are_those_of_rules_1() -> None:
+    """Where this fails, stored vectors no longer fit: raise RULES in featx/backbones/backbone.py with these digests."""
+    assert RULES == 1
+    assert {
+        name: hashlib.sha256(pixels.tobytes()).hexdigest()[:16] for name, pixels in golden_pixels().items()
+    } == {
+        "bilinear": "c9751bb406d505b8",
+        "bicubic": "27448610e506e460",
+        "grey": "54f2bab2f75176b8",
+        "alpha": "b75e110b36a08e24",
+        "cmyk": "942172028569e008",
+        "orientation": "1e7e2d08f0b3d760",
+    }
 
 
 # --- orientation, alpha, colour
