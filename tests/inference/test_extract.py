@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from featx import EmbeddingStore, ImageFeatures
 from featx.errors import DeviceMemoryError
 from featx.inference.lanes import Job, run_jobs
 from featx.inference.runtime import Session
-from featx.store import locks
 from featx.testing import counted_rows, tiny_backbone
 
 
