@@ -40,14 +40,12 @@ DIGEST_BYTES = 16
 Keys = npt.NDArray[np.uint8]
 """A set of digests in memory: ``(n, 16)`` uint8."""
 
-# Files up to here are read in one call; longer ones block by block, each block hashed on all cores. Neither
-# maps the file: a mapped file that another process truncates ends this process with SIGBUS.
-_BLOCK_BYTES = 8 << 20
-# Threads cost more than they bring below this.
-_THREADED_BYTES = 1 << 20
+# Files are read block by block, never mapped: a mapped file that another process truncates ends this process with
+# SIGBUS. One thread: it hashes faster than most disks read, and BLAKE3's thread pool does not survive a fork.
+_BLOCK_BYTES = 1 << 20
 
-_ARRAY_CONTEXT = "featx 2025 content digest of an array"
-_TEXT_CONTEXT = "featx 2025 content digest of a text"
+_ARRAY_CONTEXT = "featx v1 content digest of an array"
+_TEXT_CONTEXT = "featx v1 content digest of a text"
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
@@ -68,9 +66,8 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
     'af1349b9f5f9a1a6a0404dea36dcc949'
     """
     if isinstance(data, memoryview):
-        data = data.cast("B")
-    threads = 1 if len(data) < _THREADED_BYTES else blake3.AUTO
-    return blake3(data, max_threads=threads).digest(length=DIGEST_BYTES)
+        data = data.cast("B") if data.nbytes else b""
+    return blake3(data).digest(DIGEST_BYTES)
 
 
 def digest_file(path: str | os.PathLike[str]) -> bytes:
@@ -79,7 +76,7 @@ def digest_file(path: str | os.PathLike[str]) -> bytes:
     Parameters
     ----------
     path : path
-        A readable file. It is read, never mapped, in blocks of 8 MiB.
+        A readable file. It is read, never mapped, block by block.
 
     Returns
     -------
@@ -90,20 +87,14 @@ def digest_file(path: str | os.PathLike[str]) -> bytes:
     OSError
         When it cannot be read.
     """
+    hasher = blake3()
     with open(path, "rb", buffering=0) as file:
-        first = file.read(_THREADED_BYTES)
-        if len(first) < _THREADED_BYTES:
-            # A raw read may stop early; only an empty one says that the file has ended.
-            rest = file.read(_THREADED_BYTES)
-            if not rest:
-                return blake3(first).digest(length=DIGEST_BYTES)
-            first += rest
-        hasher = blake3(first, max_threads=blake3.AUTO)
-        block = bytearray(_BLOCK_BYTES)
+        size = os.fstat(file.fileno()).st_size
+        block = bytearray(min(max(size + 1, 4096), _BLOCK_BYTES))
         view = memoryview(block)
         while n_read := file.readinto(block):
             hasher.update(view[:n_read])
-    return hasher.digest(length=DIGEST_BYTES)
+    return hasher.digest(DIGEST_BYTES)
 
 
 def digest_many(parts: Iterable[bytes]) -> Keys:
@@ -147,10 +138,9 @@ def digest_array(array: np.ndarray) -> bytes:
         )
     little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     header = f"{little.dtype.str}{little.shape}".encode()
-    threads = 1 if little.nbytes < _THREADED_BYTES else blake3.AUTO
-    hasher = blake3(header, derive_key_context=_ARRAY_CONTEXT, max_threads=threads)
+    hasher = blake3(header, derive_key_context=_ARRAY_CONTEXT)
     hasher.update(little.reshape(-1).view(np.uint8).data)
-    return hasher.digest(length=DIGEST_BYTES)
+    return hasher.digest(DIGEST_BYTES)
 
 
 def digest_text(text: str) -> bytes:
@@ -166,7 +156,7 @@ def digest_text(text: str) -> bytes:
         Never equal to `digest_bytes` of its UTF-8 form.
     """
     data = text.encode("utf-8", "surrogatepass")
-    return blake3(data, derive_key_context=_TEXT_CONTEXT).digest(length=DIGEST_BYTES)
+    return blake3(data, derive_key_context=_TEXT_CONTEXT).digest(DIGEST_BYTES)
 
 
 def canonical_json(value: Any) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from featx.errors import StoreCorruptError
 from featx.store import disk, locks, segments
 from featx.store.digest import Keys
 from featx.store.drafts import write_draft
@@ -39,6 +40,7 @@ MAX_MERGED_BYTES = 512 << 20
 """What a put merges stays below this, so that no put copies for long. `merge` knows no limit."""
 
 _BLOCK_BYTES = 8 << 20
+_reported: set[str] = set()
 
 
 def plan_merge(sizes: Sequence[int]) -> int | None:
@@ -72,7 +74,7 @@ def plan_merge(sizes: Sequence[int]) -> int | None:
     return start
 
 
-def merge_young(folder: Path) -> bool:
+def merge_young(folder: Path, live: Sequence[Segment]) -> bool:
     """Merge young segments if there are enough of like size.
 
     Never raises: the rows are stored as they are. Does nothing while somebody else merges.
@@ -80,26 +82,32 @@ def merge_young(folder: Path) -> bool:
     Parameters
     ----------
     folder : Path
+    live : sequence of Segment
+        As last listed, oldest first.
 
     Returns
     -------
     bool
         Whether it merged.
     """
-    live = segments.list_folder(folder).live
     if plan_merge([segment.n_bytes for segment in live]) is None:
         return False
     try:
         with locks.exclusive(folder / segments.MERGE_LOCK, wait=False) as free:
             if free is None:
                 return False
-            live = segments.list_folder(folder).live
+            live = segments.list_folder(folder, {segment.name: segment for segment in live}).live
             start = plan_merge([segment.n_bytes for segment in live])
             if start is None:
                 return False
             _merge(folder, live[start:])
             sweep(folder)
-    except OSError as error:  # StoreError is one: damaged, no room, deleted by another upkeep
+    except StoreCorruptError as error:
+        if str(error) not in _reported:
+            _reported.add(str(error))
+            logger.warning("%s", error)
+        return False
+    except OSError as error:  # no room, or deleted by another upkeep
         logger.debug("%s: merging put off: %s", folder, error)
         return False
     return True

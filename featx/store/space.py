@@ -98,6 +98,10 @@ class Space:
             f"{self.folder}: its files vanish while they are being read; is something deleting them?"
         )
 
+    def live(self) -> tuple[Segment, ...]:
+        """Segments by a fresh listing, oldest first."""
+        return tuple(sorted(self._refresh().listed.values()))
+
     def everything(self) -> tuple[Keys, np.ndarray]:
         """All keys and their rows, oldest first."""
         snapshot = self._refresh()
@@ -134,13 +138,14 @@ class Space:
             Another d or dtype than the space's; no room; not writable.
         """
         first = first_occurrences(as_words(keys))
-        self._check_shape(rows)
         n_vanished = 0
         with disk.writing(self.root, rows.nbytes + keys.nbytes):
             # Each round that publishes nothing has found keys that others stored meanwhile, so there is a
             # last one.
             while True:
-                first = first[~self.stored(keys[first])]
+                now = self._refresh()
+                self._check_shape(now, rows)
+                first = first[now.index.locate(keys[first]).segment < 0]
                 if not len(first):
                     return None
                 everything = len(first) == len(keys)
@@ -189,14 +194,12 @@ class Space:
                 if (now.index.locate(keys).segment >= 0).any():
                     return None
                 newest = max((s.time_ns for s in now.listed.values()), default=0)
-                segment = draft.publish(max(time.time_ns(), newest + 1))
+                return draft.publish(max(time.time_ns(), newest + 1))
         finally:
             draft.discard()
-        self._refresh()
-        return segment
 
-    def _check_shape(self, rows: np.ndarray) -> None:
-        for segment in self._refresh().listed.values():
+    def _check_shape(self, snapshot: _Snapshot, rows: np.ndarray) -> None:
+        for segment in snapshot.listed.values():
             if segment.d != rows.shape[1] or np.dtype(segment.dtype) != rows.dtype:
                 raise StoreError(
                     f"{self.folder}: holds rows of {segment.d} x {segment.dtype}, was given {rows.shape[1]} x "

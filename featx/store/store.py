@@ -193,7 +193,7 @@ class EmbeddingStore:
         if space not in self._swept:
             self._swept.add(space)
             upkeep.sweep(at.folder)
-        while merging.merge_young(at.folder):
+        while merging.merge_young(at.folder, at.live()):
             pass
         self._keep_below_cap(space, segment.n_bytes)
 
