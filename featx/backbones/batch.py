@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from featx.backbones.wiring import Shape, Wiring, attribute, wire
+from featx.backbones.shapes import Shape, attribute
+from featx.backbones.wiring import Wiring, wire
 
 __all__ = ["NOMINAL_BATCH", "FreedBatch", "coupling_op", "free_batch"]
 
@@ -95,9 +96,12 @@ def free_batch(model: onnx.ModelProto, wiring: Wiring) -> FreedBatch | None:
         elif node.op_type == "Concat" and n == 1 and wiring.opset >= 8:
             node = _free_concat(wiring, node, nodes, constants)
         nodes.append(node)
+    outputs = {value.name for value in model.graph.output}
     free: Shape = (NOMINAL_BATCH, *wiring.shapes[wiring.source][1:])
     freed = wire(model, wiring.source, {wiring.source: free}, nodes=nodes, extra=constants)
     for tensor in wiring.depth:
+        if tensor not in wiring.consumers and tensor not in outputs:
+            continue  # the mask of a dropout, say
         if not _grew_with_batch(wiring.shapes.get(tensor), freed.shapes.get(tensor), n):
             return None
     return FreedBatch(tuple(nodes), tuple(constants))

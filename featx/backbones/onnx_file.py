@@ -1,0 +1,146 @@
+"""An ONNX file read: whole and valid, or refused with what it seems to be.
+
+Weights in external files stay on disk. Only small tensors (the shapes of reshapes, say) are read in, because
+the analysis of a graph needs their values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no stubs
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+
+from featx.backbones.shapes import SMALL_TENSOR_ELEMENTS, attribute, is_stored_outside
+from featx.errors import BackboneNotFoundError, GraphError
+
+__all__ = ["count_parameters", "external_files", "load_graph"]
+
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer: the weights were never downloaded (git lfs pull)"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"PK\x03\x04", "a zip archive or a PyTorch checkpoint: export the model to ONNX first"),
+    (b"\x80\x02", "a pickle: export the model to ONNX first"),
+    (b"\x89HDF", "an HDF5 or Keras file: export the model to ONNX first"),
+    (b"<", "a web page or XML: the download went wrong"),
+)
+
+# Data types that hold shapes and indices, never weights.
+_NO_WEIGHTS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING})
+
+
+def load_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Read an ONNX file; weights that lie in other files stay there.
+
+    Functions local to the model are inlined.
+
+    Raises
+    ------
+    BackboneNotFoundError
+        If the file, or an external data file that it names, does not exist.
+    GraphError
+        If the file is not ONNX, is truncated, or holds no network; or its external data is too short or lies
+        outside its folder.
+    """
+    file = Path(path)
+    if not file.is_file():
+        found = "a folder" if file.is_dir() else "nothing"
+        raise BackboneNotFoundError(f"{file}: expected an ONNX file, found {found}.")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise GraphError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise GraphError(_refusal(file, content)) from error
+    # Protobuf takes some foreign bytes for fields that it does not know, and no bytes for an empty model.
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise GraphError(_refusal(file, content))
+    del content
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _check_external_data(model, file)
+    return model
+
+
+def external_files(model: onnx.ModelProto) -> list[str]:
+    """Names of the files that hold a model's external weights, relative to its folder, sorted."""
+    return sorted({_external(tensor)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """Numbers in all weights of a model."""
+    return sum(math.prod(t.dims) for t in _tensors(model) if t.data_type not in _NO_WEIGHTS)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Initialisers and the values of Constant nodes."""
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        value = attribute(node, "value") if node.op_type == "Constant" else None
+        if isinstance(value, TensorProto):
+            yield value
+
+
+def _external(tensor: TensorProto) -> tuple[str, int, int]:
+    """File name, offset and length in bytes of an external tensor."""
+    entries = {item.key: item.value for item in tensor.external_data}
+    item_bytes = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    length = int(entries.get("length") or math.prod(tensor.dims) * item_bytes)
+    return entries.get("location", ""), int(entries.get("offset") or 0), length
+
+
+def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
+    sizes: dict[str, int] = {}
+    for tensor in _tensors(model):
+        if not is_stored_outside(tensor):
+            continue
+        name, offset, length = _external(tensor)
+        inside = PurePosixPath(name.replace("\\", "/"))
+        if not name or inside.is_absolute() or ".." in inside.parts or ":" in name:
+            raise GraphError(
+                f"{file}: weights {tensor.name!r} point outside the model's folder, to {name!r}."
+            )
+        if name not in sizes:
+            sizes[name] = _data_size(file, name)
+        if sizes[name] < offset + length:
+            raise GraphError(
+                f"{file.parent / name}: truncated. {file.name} expects at least {offset + length:,} bytes, "
+                f"found {sizes[name]:,}. Download it again."
+            )
+        if math.prod(tensor.dims) <= SMALL_TENSOR_ELEMENTS:
+            external_data_helper.load_external_data_for_tensor(tensor, str(file.parent))
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+
+
+def _data_size(file: Path, name: str) -> int:
+    data = file.parent / name
+    if not data.is_file():
+        raise BackboneNotFoundError(
+            f"{data}: missing. {file.name} keeps weights in it: copy or download it into the same folder, under this name."
+        )
+    return data.stat().st_size
+
+
+def _refusal(file: Path, content: bytes) -> str:
+    if not content:
+        return f"{file}: expected an ONNX model, found an empty file."
+    for magic, what in _FOREIGN:
+        if content.startswith(magic):
+            return f"{file}: expected an ONNX model, found {what}."
+    if content[4:8] == b"ORTM":
+        return (
+            f"{file}: expected an ONNX model, found ONNX Runtime's own format. Use the file it was made from."
+        )
+    # A model begins with its IR version (field 1, a small number), then the producer's name (field 2).
+    if len(content) > 2 and content[0] == 0x08 and content[2] in (0x12, 0x1A, 0x3A):
+        return f"{file}: a truncated or damaged ONNX model ({len(content):,} bytes). Download it again."
+    return f"{file}: expected an ONNX model, found {len(content):,} bytes of something else."
