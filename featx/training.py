@@ -22,8 +22,9 @@ from featx.artifact import load, save
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.errors import DatasetError, ParameterError, SampleError
 from featx.evaluation.compare import HeadComparison, compare_heads, refit, score_head
+from featx.evaluation.folds import make_folds
 from featx.features import ImageFeatures
-from featx.heads import HEAD_NAMES
+from featx.heads import HEAD_NAMES, make_head
 from featx.inputs.datasets import Dataset, read_dataset
 from featx.inputs.tables import read_table
 from featx.store.store import EmbeddingStore
@@ -199,7 +200,7 @@ def write_embedding(embedding: Embedding, out: str | os.PathLike[str]) -> tuple[
         "digest": ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys],
     }
     optional = {"label": dataset.labels, "group": dataset.groups, "split": dataset.split}
-    columns |= {name: values for name, values in optional.items() if values is not None}
+    columns |= {name: values.tolist() for name, values in optional.items() if values is not None}
     with manifest.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -221,6 +222,7 @@ def train(
     cv: int = 5,
     search: bool = False,
     group_column: str | None = None,
+    ignore_split: bool = False,
     skip_unreadable: bool = False,
     overwrite: bool = False,
     random_state: int = 0,
@@ -249,6 +251,8 @@ def train(
         Search each head's :func:`featx.param_grid` inside every fold (nested), and once more for the final fit.
     group_column : str, optional
         The column that says which samples belong together, such as a patient.
+    ignore_split : bool
+        Compare and fit on all rows, whatever their split.
     skip_unreadable : bool
         Leave out images that cannot be read, instead of raising.
     overwrite : bool
@@ -271,19 +275,28 @@ def train(
     dataset = data if isinstance(data, Dataset) else read_dataset(data, group_column=group_column)
     if dataset.labels is None:
         raise DatasetError(f"{dataset.name}: no labels to train on.")
+    labels = np.asarray(dataset.labels)
+    groups = None if dataset.groups is None else np.asarray(dataset.groups)
+    whole = dataset.split is None or ignore_split
+    split = np.full(len(labels), "train") if whole else np.asarray(dataset.split)
+    # Labels, groups and heads are checked before an hour of inference, not after it.
+    known = np.flatnonzero(split == "train")
+    make_folds(
+        labels[known], None if groups is None else groups[known], n_splits=cv, random_state=random_state
+    )
+    for name in heads:
+        make_head(name)
     embedding = embed(
         dataset, backbone=backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features
     )
     kept = np.asarray([i for i in range(len(dataset.samples)) if i not in embedding.errors], dtype=np.intp)
     if not len(kept):
         raise DatasetError(f"{dataset.name}: none of its {len(dataset.samples)} images could be read.")
-    labels = np.asarray(dataset.labels)
-    split = np.full(len(labels), "train") if dataset.split is None else np.asarray(dataset.split)
     training = kept[split[kept] == "train"]
     comparison = compare_heads(
         embedding.vectors[training],
         labels[training],
-        groups=None if dataset.groups is None else np.asarray(dataset.groups)[training],
+        groups=None if groups is None else groups[training],
         heads=tuple(heads),
         cv=cv,
         search=search,
@@ -294,7 +307,7 @@ def train(
         comparison.best,
         embedding.vectors[training],
         labels[training],
-        groups=None if dataset.groups is None else np.asarray(dataset.groups)[training],
+        groups=None if groups is None else groups[training],
         cv=cv,
         search=search,
         random_state=random_state,

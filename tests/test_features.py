@@ -284,7 +284,9 @@ def test_grid_search_over_backbones_in_two_processes(
     assert stored == [len(pictures), len(pictures)]
 
 
-@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs a folder that even root cannot write: /sys")
+@pytest.mark.skipif(
+    not Path("/sys/kernel").exists(), reason="needs a folder that even root cannot write: /sys"
+)
 def test_explicit_cache_that_cannot_be_written_raises_and_the_default_warns_once(
     tiny: Path, pictures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

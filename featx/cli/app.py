@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 import featx
@@ -27,6 +26,9 @@ app = typer.Typer(
 )
 app.add_typer(cache.app, name="cache")
 app.add_typer(backbones.app, name="backbones")
+
+# typer carries a click of its own in some versions and imports click in others; this is whichever it raises.
+_UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 Backbone = Annotated[
     str, typer.Option("--backbone", "-b", help="A name, a folder in Hugging Face layout, or an .onnx file.")
@@ -49,10 +51,10 @@ def run(arguments: list[str]) -> int:
     warnings.showwarning = _show_warning
     try:
         result = app(args=arguments, prog_name="featx", standalone_mode=False)
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
-        return error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted. What was computed is stored: run the same command to go on.")
         return 130
     except FeatxError as error:
@@ -90,6 +92,9 @@ def train(
     search: Annotated[
         bool, typer.Option("--search", help="Search each head's grid, nested inside the folds.")
     ] = False,
+    ignore_split: Annotated[
+        bool, typer.Option("--ignore-split", help="Use all rows, whatever their split.")
+    ] = False,
     skip_unreadable: Skip = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is already there.")
@@ -111,6 +116,7 @@ def train(
         group_column=group_column,
         cv=cv,
         search=search,
+        ignore_split=ignore_split,
         skip_unreadable=skip_unreadable,
         overwrite=overwrite,
         device=device,
@@ -204,6 +210,17 @@ def embed(
     console().print(
         f"{n} x {d} vectors, {result.n_computed} computed now: {', '.join(str(path) for path in written)}"
     )
+
+
+@app.command()
+def demo(
+    backbone: Backbone = "compact",
+    device: Device = "auto",
+) -> None:
+    """Do the main job on pictures that every installation has; downloads nothing."""
+    from featx.demo import run_demo
+
+    run_demo(lambda line: console().print(line, markup=False), backbone=backbone, device=device)
 
 
 @app.command()

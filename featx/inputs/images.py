@@ -19,6 +19,7 @@ import io
 import re
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from featx.backbones.preprocess import RESAMPLES, ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inputs.refusals import NEEDS_WINDOW, array_problem, depth_problem, looks_like
 
-__all__ = ["FORMATS", "canonical", "decode", "fit"]
+__all__ = ["FORMATS", "canonical", "decode", "fit", "write_png"]
 
 # Not PIL's whole list: EPS would start Ghostscript, and formats without a signature accept any bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -297,3 +298,15 @@ def _ignore_pil_warnings() -> None:
     filters = warnings.filters
     if not filters or filters[0] != _PIL_FILTER:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def write_png(path: str | Path, pixels: np.ndarray) -> None:
+    """Write pixels as a PNG file.
+
+    Parameters
+    ----------
+    path : path
+    pixels : ndarray of uint8, shape (h, w) or (h, w, 3)
+        Grey or RGB.
+    """
+    Image.fromarray(pixels).save(path, format="PNG")
