@@ -1,6 +1,6 @@
 """``featx demo``: the main job on pictures that every installation has, start to end, with nothing downloaded.
 
-The pictures are scikit-learn's copy of the UCI handwritten digits (Alpaydin and Kaynak 1998): 1,797 scans of 8 x 8 pixels, written
+The pictures are from scikit-learn's copy of the UCI handwritten digits (Alpaydin and Kaynak 1998), scans of 8 x 8 pixels, written
 out as PNG files a folder a class, as a user's own pictures would lie. Raw pixels are a strong baseline on them, and say so.
 """
 
