@@ -93,6 +93,7 @@ class Index:
         Index
         """
         gone = frozenset(removed)
+        added = {number: segment for number, segment in added.items() if len(segment[0])}
         words = {number: w for number, w in self.words.items() if number not in gone}
         age = {number: a for number, a in self.age.items() if number not in gone}
         runs = [left for run in self._runs if (left := _without(run, gone)) is not None]

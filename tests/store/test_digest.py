@@ -39,9 +39,13 @@ def test_digest_of_bytes_is_blake3() -> None:
 
 def test_digests_of_arrays_and_texts_do_not_change() -> None:
     # Written down once: the store of last year must answer today.
-    assert digest_array(np.arange(6, dtype=np.uint8).reshape(2, 3)).hex() == "bee8e89726391b6dc5610a017a967666"
+    assert (
+        digest_array(np.arange(6, dtype=np.uint8).reshape(2, 3)).hex() == "bee8e89726391b6dc5610a017a967666"
+    )
     assert digest_text("Grüße").hex() == "ba86de5be2011862ded1f7b6813917b6"
-    assert digest_json({"tap": "pooled", "size": [224, 224], "scale": 0.5}) == "a46175dded69744d8617ab565a044647"
+    assert (
+        digest_json({"tap": "pooled", "size": [224, 224], "scale": 0.5}) == "a46175dded69744d8617ab565a044647"
+    )
 
 
 def test_many_short_pieces_have_the_digests_of_each() -> None:

@@ -198,9 +198,7 @@ def test_duplicates_of_racing_writers_are_merged_into_the_oldest(
     assert segments.list_folder(folder).live[0].n == 4
 
 
-def test_forgotten_rows_are_gone_from_every_file(
-    mapped: tuple[EmbeddingStore, Keys], rows_of: Rows
-) -> None:
+def test_forgotten_rows_are_gone_from_every_file(mapped: tuple[EmbeddingStore, Keys], rows_of: Rows) -> None:
     store, keys = mapped
     store.merge("space")
     assert store.forget("space", keys[5:15]) == 10
@@ -211,9 +209,12 @@ def test_forgotten_rows_are_gone_from_every_file(
     assert all(secret not in path.read_bytes() for path in (store.root / "space").iterdir() if path.is_file())
 
 
-def test_forgetting_all_rows_of_a_segment_leaves_the_others(segmented: EmbeddingStore, make_keys: MakeKeys) -> None:
+def test_forgetting_all_rows_of_a_segment_leaves_the_others(
+    segmented: EmbeddingStore, make_keys: MakeKeys
+) -> None:
     keys = make_keys(50)
     assert segmented.forget("space", keys[10:20]) == 10
     assert segmented.forget("space", keys[10:20]) == 0
+    assert segmented.forget("space", keys[:0]) == 0
     assert segmented.get("space", keys)[1].sum() == 40
     assert len(segments.list_folder(segmented.root / "space").live) == 4

@@ -56,11 +56,15 @@ def test_a_damaged_json_makes_no_segment(tmp_path: Path, segment: Segment, conte
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path, segment: Segment) -> None:
     edit(segment, format=2, featx="9.1")
-    with pytest.raises(StoreFormatError, match=r"format 2, written by featx 9\.1; .* reads format 1.*Upgrade"):
+    with pytest.raises(
+        StoreFormatError, match=r"format 2, written by featx 9\.1; .* reads format 1.*Upgrade"
+    ):
         segments.list_folder(tmp_path)
 
 
-def test_replaced_segments_are_not_live(tmp_path: Path, segment: Segment, make_keys: Callable[..., Keys]) -> None:
+def test_replaced_segments_are_not_live(
+    tmp_path: Path, segment: Segment, make_keys: Callable[..., Keys]
+) -> None:
     rows = np.zeros((1, 4), np.float32)
     newer = write_draft(
         tmp_path, make_keys(1, 1), [rows], shape=(1, 4), dtype=rows.dtype, replaces=[segment.name, "gone"]
@@ -98,7 +102,9 @@ def test_a_file_cut_short_is_reported_by_name(
 
 def test_an_array_of_another_shape_is_reported(segment: Segment) -> None:
     np.save(segment.rows_path, np.zeros((5, 4), np.float32))
-    with pytest.raises(StoreCorruptError, match=r"expected float32 of shape \(6, 4\), found float32 of shape \(5, 4\)"):
+    with pytest.raises(
+        StoreCorruptError, match=r"expected float32 of shape \(6, 4\), found float32 of shape \(5, 4\)"
+    ):
         segments.read_rows(segment)
 
 

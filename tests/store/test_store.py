@@ -119,7 +119,9 @@ def test_keys_out_of_order_are_gathered(store: EmbeddingStore, make_keys: MakeKe
     assert found.tolist() == [at < 5 for at in asked]
 
 
-def test_what_another_instance_stores_is_found(store: EmbeddingStore, make_keys: MakeKeys, rows_of: Rows) -> None:
+def test_what_another_instance_stores_is_found(
+    store: EmbeddingStore, make_keys: MakeKeys, rows_of: Rows
+) -> None:
     keys = make_keys(20)
     other = EmbeddingStore(store.root)
     assert not store.get("space", keys)[1].any()
@@ -282,7 +284,9 @@ def test_a_full_disk_is_reported_and_nothing_stored_is_lost(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fill_up)
-        with pytest.raises(StoreError, match=r"no room for 2,880 more bytes .* free\)\. Nothing stored before"):
+        with pytest.raises(
+            StoreError, match=r"no room for 2,880 more bytes .* free\)\. Nothing stored before"
+        ):
             store.put("space", keys[10:], rows_of(keys[10:]))
     assert segments.list_folder(store.root / "space").strays == ()
     assert store.get("space", keys)[1].sum() == 10
