@@ -104,6 +104,7 @@ def write_backbone(needed: Needed, place: Path) -> None:
     _write_config(backbone, folder)
     if backbone.card.get("digest") in (None, backbone.digest) and (backbone.folder / CARD_NAME).is_file():
         shutil.copyfile(backbone.folder / CARD_NAME, folder / CARD_NAME)
+    load_graph(folder / _MODEL_NAME)  # all that it refers to is there
     found = Backbone.open(folder).digest
     if found != backbone.digest:
         raise DigestMismatchError(

@@ -12,7 +12,7 @@ A key that older versions of featx may ignore is added without a new number. Any
 
 1. Raise ``FORMAT`` here, and let :func:`from_json` go on reading the older numbers: what the old one meant is written as the
    new one before anything else looks at it, so that no other room knows that there was an old one.
-2. Leave every ``tests/data/artifact_v<n>`` as it is. Each must load and predict what its ``expected.json`` says.
+2. Leave every ``tests/data/artifact_v<n>`` as it is. Each must load and predict what is written beside it.
 3. Save a sample of the new format beside them with ``python tests/data/make_artifact.py``, and add its number to
    ``tests/artifact/test_format.py``.
 4. Say in CHANGELOG.md which version of featx reads which formats.

@@ -17,7 +17,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from featx.artifact.slots import BOOSTER, BOOSTER_BYTES, FEATURES, Slot
-from featx.artifact.substitution import substitute
+from featx.artifact.substitution import members, substitute
 from featx.backbones.backbone import Backbone
 from featx.backbones.preprocess import ImagePreprocess
 from featx.boosted import BoostedTreesClassifier
@@ -25,7 +25,7 @@ from featx.errors import ArtifactError
 from featx.features import ImageFeatures
 from featx.store.store import EmbeddingStore
 
-__all__ = ["Parts", "Taken", "fill", "read_booster", "take_apart", "without_paths"]
+__all__ = ["Parts", "Taken", "fill", "take_apart", "without_paths"]
 
 # What a features estimator gets anew when it is loaded; all else it has goes into its slot.
 _LEARNED = frozenset({"backbone_", "spaces_", "n_features_out_"})
@@ -80,7 +80,9 @@ def take_apart(pipeline: Any) -> Taken:
             return Slot(BOOSTER, len(parts.boosters) - 1, {})
         return without_paths(member)
 
-    return Taken(_without_memory(substitute(pipeline, replace)), parts)
+    rest = substitute(pipeline, replace)
+    _forget_memory(rest)
+    return Taken(rest, parts)
 
 
 def fill(rest: Any, make_features: Callable[[int], ImageFeatures], read_bytes: Callable[[int], bytes]) -> Any:
@@ -117,18 +119,20 @@ def fill(rest: Any, make_features: Callable[[int], ImageFeatures], read_bytes: C
             known = _LEARNED | features.get_params(deep=False).keys()
             features.__dict__.update({name: value for name, value in attributes.items() if name not in known})
             return features
-        if kind == BOOSTER_BYTES:
-            return read_bytes(index)
-        if kind == BOOSTER:
-            return read_booster(read_bytes(index))
+        if kind in (BOOSTER, BOOSTER_BYTES):
+            content = read_bytes(index)
+            # Read in either case: what is no model is refused now, not at the first prediction.
+            booster = _read_booster(content)
+            return booster if kind == BOOSTER else content
         raise ArtifactError(
             f"the pipeline has a slot for {kind!r}. A newer featx wrote it, or it was tampered with."
         )
 
-    return _without_memory(substitute(rest, replace))
+    _forget_memory(rest)
+    return substitute(rest, replace)
 
 
-def read_booster(content: bytes) -> Any:
+def _read_booster(content: bytes) -> Any:
     """An ``xgboost.Booster`` from UBJSON; ArtifactError where it is none."""
     import xgboost
 
@@ -184,12 +188,8 @@ def _is_local_path(text: str) -> bool:
     )
 
 
-def _without_memory(pipeline: Any) -> Any:
-    """Switch off joblib's memory, in a copy of ours: it is a folder of this machine, and joblib unpickles what is in it."""
-
-    def replace(member: Any) -> Any:
+def _forget_memory(rest: Any) -> None:
+    """Switch off joblib's memory in an object of ours: it is a folder of some machine, and joblib unpickles what is in it."""
+    for member in members(rest):
         if isinstance(member, BaseEstimator) and vars(member).get("memory") is not None:
             member.__dict__["memory"] = None
-        return member
-
-    return substitute(pipeline, replace)

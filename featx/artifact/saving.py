@@ -160,7 +160,9 @@ def _n_features(pipeline: Any) -> int | None:
 
 
 def _parameters(rest: Any) -> dict[str, Any]:
-    """Parameters that JSON can say; an estimator inside shows through its own."""
+    """Parameters that JSON can say. An estimator inside shows through its own; features have an entry of theirs."""
+    if not hasattr(rest, "get_params"):
+        return {}
     values = {name: _item(value) for name, value in rest.get_params(deep=True).items()}
     return {name: value for name, value in sorted(values.items()) if _is_json(value)}
 

@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["substitute"]
+__all__ = ["members", "substitute"]
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement
+_OWN_COPYING = (
+    "__copy__",
+    "__deepcopy__",
+    "__del__",
+    "__getstate__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__setstate__",
+)
 
 
 def substitute(root: Any, replace: Callable[[Any], Any]) -> Any:
@@ -39,6 +50,18 @@ def substitute(root: Any, replace: Callable[[Any], Any]) -> Any:
     {'steps': [('a', 1), ('b', 'two')]}
     """
     return _Walk(replace).visit(root)
+
+
+def members(root: Any) -> list[Any]:
+    """Every distinct member of an object graph that :func:`substitute` meets, the root first."""
+    found: list[Any] = []
+
+    def keep(member: Any) -> Any:
+        found.append(member)
+        return member
+
+    substitute(root, keep)
+    return found
 
 
 class _Walk:
@@ -95,9 +118,12 @@ class _Walk:
 def _is_plain(member: Any) -> bool:
     """Whether an object is its class and its ``__dict__``, so that the two make a copy of it."""
     kind = type(member)
-    if not hasattr(member, "__dict__") or isinstance(member, type) or kind.__new__ is not object.__new__:
+    if not hasattr(member, "__dict__") or kind.__new__ is not object.__new__:
         return False
-    # An estimator's own __getstate__ or __reduce__ serves pickle; its attributes are still all there is.
-    return isinstance(member, BaseEstimator) or (
-        kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    if any(vars(base).get("__slots__") or not base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1]):
+        return False  # part of it lies in slots or in a compiled structure
+    # An estimator's own __getstate__ serves pickle; its attributes are still all there is. Anything else that has such a
+    # method, or a finaliser, holds what its attributes do not show.
+    return isinstance(member, BaseEstimator) or not any(
+        name in vars(base) for base in kind.__mro__[:-1] for name in _OWN_COPYING
     )

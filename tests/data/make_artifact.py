@@ -1,0 +1,47 @@
+"""Make a sample artefact of the present format: ``python tests/data/make_artifact.py``. Run once for each format number."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+import featx
+from featx import ImageFeatures, make_head
+from featx.artifact.manifest import FORMAT
+from featx.testing import tiny_backbone
+
+HEADS = {"logistic": {}, "svm": {}, "xgboost": {"n_estimators": 3}}
+
+
+def main() -> None:
+    folder = Path(__file__).parent / f"artifact_v{FORMAT}"
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (24, 24, 20, 3), dtype=np.uint8)
+    pictures[::2] //= 2
+    labels = np.where(np.arange(24) % 2, "light", "dark")
+    asked = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as temporary:
+        backbone = tiny_backbone(Path(temporary) / "tiny", channels=(4, 6), size_px=16)
+        for name, parameters in HEADS.items():
+            features = ImageFeatures(str(backbone), tap=["relu1", "pooled"], device="cpu", cache=None)
+            model = Pipeline([("features", features), ("head", make_head(name, **parameters))]).fit(
+                pictures, labels
+            )
+            featx.save(model, folder / name, labels=["Dark", "Light"], notes="A sample of the format.")
+            expected = {
+                "labels": model.predict(asked).tolist(),
+                "probabilities": model.predict_proba(asked).tolist(),
+                "spaces": [space.id for space in features.spaces_],
+            }
+            text = json.dumps(expected, indent=2) + "\n"
+            (folder / f"{name}.expected.json").write_text(text, encoding="utf-8", newline="\n")
+    # Digests do not survive changed line ends.
+    (folder / ".gitattributes").write_text("* -text\n", encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
