@@ -1,9 +1,9 @@
-"""Save and load a fitted pipeline; see :mod:`featx.artifact.manifest` for the format."""
+"""Save and load a fitted pipeline; see :mod:`featx.artifact.format` for the format."""
 
 from __future__ import annotations
 
 from featx.artifact.loading import describe, load
-from featx.artifact.manifest import ArtifactInfo
+from featx.artifact.records import ArtifactInfo
 from featx.artifact.saving import save
 
 __all__ = ["ArtifactInfo", "describe", "load", "save"]

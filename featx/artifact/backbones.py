@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.artifact.estimators import Found
-from featx.artifact.folder import BACKBONES
-from featx.artifact.manifest import ArtifactInfo, BackboneRecord
+from featx.artifact.format import BACKBONES
+from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.backbones.backbone import CARD_NAME, Backbone
 from featx.backbones.graph import external_files, load_graph
 from featx.backbones.preprocess import ImagePreprocess

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.artifact.manifest import FeaturesRecord
 from featx.artifact.parts import without_paths
+from featx.artifact.records import FeaturesRecord
 from featx.artifact.substitution import substitute
 from featx.artifact.words import space_in_words
 from featx.backbones.backbone import RULES, Backbone, FeatureSpace

@@ -15,14 +15,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from featx.artifact.manifest import MANIFEST_NAME, ArtifactInfo, FileRecord, read_manifest
+from featx.artifact.format import BACKBONES, MANIFEST_NAME
+from featx.artifact.manifest import read_manifest
+from featx.artifact.records import ArtifactInfo, FileRecord
 from featx.errors import ArtifactError, FeatxError
 from featx.store.digest import digest_bytes, digest_file
 
-__all__ = ["BACKBONES", "booster_name", "file_records", "read_checked", "replaceable", "staged", "verify"]
-
-BACKBONES = "backbones"
-"""Name of the folder that holds copied backbones."""
+__all__ = ["file_records", "read_checked", "replaceable", "staged", "verify"]
 
 
 @contextlib.contextmanager
@@ -84,11 +83,6 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
             f"{target}: holds files that are not part of the artefact and would be lost: {_some(others)}. "
             "Move them away, or choose another folder."
         )
-
-
-def booster_name(index: int) -> str:
-    """Name of the file of an xgboost model."""
-    return f"booster-{index}.ubj"
 
 
 def file_records(folder: Path) -> tuple[FileRecord, ...]:

@@ -17,9 +17,11 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from featx.artifact.backbones import find_backbones
 from featx.artifact.estimators import fitted_from, unfitted_from
-from featx.artifact.folder import booster_name, read_checked, verify
-from featx.artifact.manifest import PIPELINE_NAME, ArtifactInfo, read_manifest
+from featx.artifact.folder import read_checked, verify
+from featx.artifact.format import PIPELINE_NAME, booster_name
+from featx.artifact.manifest import read_manifest
 from featx.artifact.parts import fill
+from featx.artifact.records import ArtifactInfo
 from featx.artifact.skops_file import from_skops
 from featx.backbones.backbone import Backbone
 from featx.errors import ArtifactError, FeatxWarning, ParameterError

@@ -182,7 +182,7 @@ def _other_attributes(features: ImageFeatures) -> dict[str, Any]:
 def _is_local_path(text: str) -> bool:
     if not os.path.isabs(text) or len(Path(text).parts) < 3 or "\0" in text:
         return False
-    homes = (Path.home(), Path.cwd(), Path(tempfile.gettempdir()))
+    homes = (Path(os.path.expanduser("~")), Path.cwd(), Path(tempfile.gettempdir()))
     return os.path.exists(text) or any(
         home != Path(home.anchor) and Path(text).is_relative_to(home) for home in homes
     )

@@ -1,6 +1,6 @@
 """``save``: a fitted pipeline as a folder that stands on its own.
 
-Owns the order of things: everything that can be refused is refused before the first byte is written, and the folder appears
+Owns the order of things: what is wrong with the pipeline is said before the first byte is written, and the folder appears
 whole or not at all.
 """
 
@@ -24,9 +24,11 @@ from sklearn.utils.validation import check_is_fitted
 from featx._version import __version__
 from featx.artifact.backbones import names_of, needed_backbones, write_backbone
 from featx.artifact.estimators import record_of
-from featx.artifact.folder import booster_name, file_records, replaceable, staged
-from featx.artifact.manifest import MANIFEST_NAME, PIPELINE_NAME, README_NAME, ArtifactInfo, to_json
+from featx.artifact.folder import file_records, replaceable, staged
+from featx.artifact.format import MANIFEST_NAME, PIPELINE_NAME, README_NAME, booster_name
+from featx.artifact.manifest import to_json
 from featx.artifact.parts import take_apart
+from featx.artifact.records import ArtifactInfo
 from featx.artifact.skops_file import to_skops, untrusted_types
 from featx.artifact.words import pipeline_in_words, readme
 from featx.errors import ArtifactError, ParameterError
@@ -95,6 +97,8 @@ def save(
         content = to_skops(taken.rest)
     except ArtifactError as error:
         raise ArtifactError(f"{type(pipeline).__name__}: {error}") from error
+    untrusted = untrusted_types(content)
+    _check_nothing_hidden(untrusted)
     info = ArtifactInfo(
         estimator=pipeline_in_words(pipeline),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,9 +109,10 @@ def save(
         classes=classes,
         labels=_labels(labels, classes),
         parameters=_parameters(taken.rest),
-        untrusted_types=untrusted_types(content),
+        untrusted_types=untrusted,
         notes=notes,
     )
+    method = "predict" if hasattr(pipeline, "predict") else "transform"
     with staged(target, overwrite=overwrite) as place:
         (place / PIPELINE_NAME).write_bytes(content)
         for index, booster in enumerate(taken.parts.boosters):
@@ -115,7 +120,9 @@ def save(
         for one in needed:
             if one.record.stored == "copy":
                 write_backbone(one, place)
-        (place / README_NAME).write_text(readme(info, name=target.name), encoding="utf-8", newline="\n")
+        (place / README_NAME).write_text(
+            readme(info, name=target.name, method=method), encoding="utf-8", newline="\n"
+        )
         info = replace(info, files=file_records(place))
         (place / MANIFEST_NAME).write_text(to_json(info), encoding="utf-8", newline="\n")
     return target
@@ -128,6 +135,15 @@ def _check_fitted(pipeline: Any) -> None:
         check_is_fitted(pipeline)
     except (NotFittedError, TypeError) as error:
         raise ArtifactError(f"{type(pipeline).__name__} is not fitted: call fit before saving it.") from error
+
+
+def _check_nothing_hidden(untrusted: tuple[str, ...]) -> None:
+    hidden = [name for name in untrusted if name.startswith("featx.") or name == "xgboost.core.Booster"]
+    if hidden:
+        raise ArtifactError(
+            f"{', '.join(hidden)}: inside an object that has its own way to be copied, where featx cannot take it out. Make "
+            "it an attribute of an estimator, or a member of a list or dict of one."
+        )
 
 
 def _classes(pipeline: Any) -> tuple[Any, ...] | None:

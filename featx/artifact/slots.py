@@ -1,7 +1,7 @@
 """``Slot``: what stands in ``pipeline.skops`` where something is kept outside of it.
 
 The full name of this class and its three attributes are part of the artefact's format: renaming one means a new format
-number (see :mod:`featx.artifact.manifest`).
+number (see :mod:`featx.artifact.format`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Owns the walk through fitted estimators, wherever they nest: attributes of Python objects, lists, tuples, dicts, sets and
 object arrays. Everything else (numeric arrays, functions, classes, objects of compiled modules) is a leaf, and leaves are
-shared between original and copy.
+shared between original and copy. Text in an array is a leaf too: it is data, such as the classes of a classifier. A masked
+array is not, for a search tabulates its parameters in one.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class _Walk:
         array = self._keep(member, member.copy())
         data = array.data if isinstance(array, np.ma.MaskedArray) else array
         for index in np.ndindex(data.shape):
-            data[index] = self.visit(data[index])
+            if data is not array or not isinstance(data[index], str):
+                data[index] = self.visit(data[index])
         return array
 
 

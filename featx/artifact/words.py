@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featx.artifact.manifest import ArtifactInfo, BackboneRecord
+from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.backbones.backbone import FeatureSpace
 
 __all__ = ["pipeline_in_words", "readme", "space_in_words"]
@@ -39,7 +39,7 @@ def space_in_words(space: FeatureSpace, backbone: str, n_features: int) -> str:
     return "; ".join(steps)
 
 
-def readme(info: ArtifactInfo, *, name: str) -> str:
+def readme(info: ArtifactInfo, *, name: str, method: str) -> str:
     """The README of an artefact's folder, in Markdown.
 
     Parameters
@@ -48,12 +48,14 @@ def readme(info: ArtifactInfo, *, name: str) -> str:
         Without the files, which are not known yet.
     name : str
         The folder's name.
+    method : str
+        What the pipeline is used for: ``"predict"`` or ``"transform"``.
     """
     parts = [
         f"# {name}",
         f"A fitted scikit-learn pipeline, saved by featx {info.versions['featx']} on {info.created[:10]}:\n\n"
         f"    {info.estimator}",
-        _use(info, name),
+        _use(info, name, method),
         *([_classes(info)] if info.classes is not None else []),
         *([f"## Notes\n\n{info.notes}"] if info.notes else []),
         *([_features(info)] if info.features else []),
@@ -68,17 +70,18 @@ def readme(info: ArtifactInfo, *, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _use(info: ArtifactInfo, name: str) -> str:
+def _use(info: ArtifactInfo, name: str, method: str) -> str:
     arguments = [f'"{name}"']
     if any(record.stored == "reference" for record in info.backbones):
         arguments.append('backbone="path/to/backbone"')
     if info.untrusted_types:
         arguments.append("trusted=(" + " ".join(f'"{kind}",' for kind in info.untrusted_types) + ")")
+    samples = '["picture.jpg"]' if info.features else "X"
     lines = [
         "import featx",
         "",
         f"model = featx.load({', '.join(arguments)})",
-        'model.predict(["picture.jpg"])',
+        f"model.{method}({samples})",
     ]
     return "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
 

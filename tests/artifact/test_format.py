@@ -13,7 +13,8 @@ import pytest
 
 import featx
 from featx.artifact import describe
-from featx.artifact.manifest import FORMAT, from_json, to_json
+from featx.artifact.format import FORMAT
+from featx.artifact.manifest import from_json, to_json
 from featx.errors import FeatxWarning
 
 DATA = Path(__file__).resolve().parents[1] / "data"

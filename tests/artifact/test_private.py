@@ -85,6 +85,17 @@ def test_memory_is_off_in_what_is_saved_and_in_what_is_loaded(model: Pipeline, t
     assert model.memory == str(tmp_path / "memory")
 
 
+def test_classes_that_are_paths_are_data(tiny: Path, pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+    folders = [tmp_path / "ants", tmp_path / "bees"]
+    for folder in folders:
+        folder.mkdir()
+    labels = np.array([str(folders[i % 2]) for i in range(30)], dtype=object)
+    steps = [("features", ImageFeatures(tiny, device="cpu", cache=None)), ("head", LogisticRegression())]
+    model = Pipeline(steps).fit(pictures, labels)
+    again = featx.load(featx.save(model, tmp_path / "model"), cache=None)
+    np.testing.assert_array_equal(again.predict(pictures), model.predict(pictures))
+
+
 def test_labels_that_look_like_paths_are_left_alone(tmp_path: Path) -> None:
     # Open Images names its classes like this.
     assert without_paths("/m/0k4j") == "/m/0k4j"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
@@ -28,7 +28,7 @@ from xgboost import XGBClassifier, XGBRegressor
 import featx
 from featx import EmbeddingStore, ImageFeatures, ImagePreprocess, make_head
 from featx.artifact import describe
-from featx.errors import ArtifactError, ParameterError, SpaceMismatchError, UntrustedTypeError
+from featx.errors import ParameterError, SpaceMismatchError, UntrustedTypeError
 
 
 def reloaded(model: Any, folder: Path, **how: Any) -> Any:
@@ -313,95 +313,6 @@ def test_the_card_of_a_backbone_gives_licence_and_source(
     (record,) = describe(tmp_path / "model").backbones
     assert (record.licence, record.source, record.stored) == ("CC0-1.0", "dice", "copy")
     assert "Licence: CC0-1.0. Source: dice." in (tmp_path / "model" / "README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        LogisticRegression(),
-        ImageFeatures(),
-        make_pipeline(ImageFeatures(), LogisticRegression()),
-        LogisticRegression,
-        "text",
-    ],
-    ids=["estimator", "features", "pipeline", "class", "string"],
-)
-def test_what_is_not_fitted_is_refused(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="fitted"):
-        featx.save(model, tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_parameters_changed_after_fit_are_refused(
-    features: ImageFeatures, pictures: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    features.fit(pictures).set_params(tap="relu1")
-    with pytest.raises(ArtifactError, match=r"'pooled' became 'relu1'.*Fit it again"):
-        featx.save(features, tmp_path / "model")
-
-
-def test_a_subclass_of_image_features_is_refused(
-    pictures: NDArray[np.uint8], tiny: Path, tmp_path: Path
-) -> None:
-    class Mine(ImageFeatures):
-        pass
-
-    with pytest.raises(ArtifactError, match="Mine is a subclass"):
-        featx.save(Mine(str(tiny), cache=None, device="cpu").fit(pictures), tmp_path / "model")
-
-
-def named_later(X: NDArray[np.float64]) -> NDArray[np.float64]:
-    return X
-
-
-class Cursed(BaseEstimator):
-    def fit(self, X: Any, y: Any = None) -> Cursed:
-        self.generator_ = (i for i in range(3))
-        return self
-
-
-@pytest.mark.parametrize(
-    ("step", "message"),
-    [
-        (FunctionTransformer(lambda X: X), "<lambda>.*with def"),
-        (FunctionTransformer(lambda X: X), "steps.1.1.func"),
-        (Cursed(), "generator"),
-        (Cursed(), "steps.1.1.generator_"),
-    ],
-)
-def test_what_cannot_be_written_is_named(
-    step: BaseEstimator, message: str, features: ImageFeatures, pictures: NDArray[np.uint8], tmp_path: Path
-) -> None:
-    model = make_pipeline(features, step).fit(pictures)
-    with pytest.raises(ArtifactError, match=message):
-        featx.save(model, tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_defined_in_a_script_is_refused_when_it_is_saved(
-    features: ImageFeatures, pictures: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(named_later, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "named_later", named_later, raising=False)
-    model = make_pipeline(features, FunctionTransformer(named_later)).fit(pictures)
-    with pytest.raises(ArtifactError, match="named_later is defined in the script"):
-        featx.save(model, tmp_path / "model")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"backbone": "link"}, "copy"),
-        ({"labels": ["one"]}, "got 1, and the pipeline has 3 classes"),
-        ({"labels": "abc"}, "sequence of strings"),
-    ],
-)
-def test_wrong_arguments_are_refused(
-    arguments: dict[str, Any], message: str, fitted: Callable[..., Any], tmp_path: Path
-) -> None:
-    with pytest.raises(ParameterError, match=message):
-        featx.save(fitted(), tmp_path / "model", **arguments)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unfitted_copy_beside_the_fitted_one_stays_unfitted(

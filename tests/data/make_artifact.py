@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 import featx
 from featx import ImageFeatures, make_head
-from featx.artifact.manifest import FORMAT
+from featx.artifact.format import FORMAT
 from featx.testing import tiny_backbone
 
 HEADS = {"logistic": {}, "svm": {}, "xgboost": {"n_estimators": 3}}
