@@ -1,13 +1,14 @@
 """The number of the artefact's format, and the names in its folder.
 
-The format is one integer, :data:`FORMAT`. It covers the layout of the folder, the keys of ``artifact.json``, and what a
-``Slot`` in ``pipeline.skops`` means. What is inside ``pipeline.skops`` beyond that is skops' format, which has a number of
-its own, and what is in a ``.ubj`` file is xgboost's.
+The format is one integer, :data:`FORMAT`. It covers the layout of the folder, the keys of ``artifact.json``, what a
+``Slot`` in ``pipeline.skops`` means, and the full names there of featx's own classes (``featx.artifact.allow_list``): a class
+that moves leaves its name behind. What is inside ``pipeline.skops`` beyond that is skops' format, which has a number of its
+own, and what is in a ``.ubj`` file is xgboost's.
 
 A key that older versions of featx may ignore is added without a new number. Any other change raises it:
 
-1. Raise ``FORMAT`` here, and let :func:`featx.artifact.manifest.from_json` go on reading the older numbers: what the old one meant
-   is written as the new one before anything else looks at it, so that no other room knows that there was an old one.
+1. Raise ``FORMAT`` here, and let :func:`featx.artifact.manifest.from_json` go on reading the older numbers: what the old one
+   meant is written as the new one before anything else looks at it, so that no other room knows that there was an old one.
 2. Leave every ``tests/data/artifact_v<n>`` as it is. Each must load and predict what is written beside it.
 3. Save a sample of the new format beside them with ``python tests/data/make_artifact.py``, and add its number to
    ``tests/artifact/test_format.py``.
