@@ -1,13 +1,14 @@
 """Whether a graph may be run on any number of rows at once: fixed batches freed, coupled rows named.
 
 A file exported for a batch of one carries that one in the shapes of its reshapes and in parameters joined to the rows.
-``free_batch`` rewrites those and then *checks* the result: with shapes inferred at another batch, every tensor that depends
-on the input must have kept all its axes but one, and that one must have grown with the batch. Where it cannot be shown,
-nothing is rewritten and the graph keeps its batch.
+``free_batch`` rewrites those and then *checks* the result: with shapes inferred at another batch, every tensor that
+depends on the input must have kept all its axes but one, that one must have grown with the batch, and no reshape may
+have moved it past other axes. Where that cannot be shown, nothing is rewritten and the graph keeps its batch.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ __all__ = ["NOMINAL_BATCH", "FreedBatch", "coupling_op", "free_batch"]
 
 # A prime that no layer has as a width: an axis of this length, or of a multiple of it, is the batch.
 NOMINAL_BATCH = 7919
+
+_RESHAPES = frozenset({"Reshape", "Flatten"})
 
 _COUPLE_ALWAYS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 _COUPLE_ON_AXIS_0 = frozenset(
@@ -64,7 +67,7 @@ def _couples(wiring: Wiring, node: NodeProto) -> bool:
         training = attribute(node, "training_mode", 0) == 1
         return training or (wiring.opset < 14 and len([t for t in node.output if t]) > 1)
     shape = wiring.shapes.get(node.input[0])
-    if not shape or shape[0] != wiring.shapes[wiring.source][0]:
+    if not shape or shape[0] != wiring.batch:
         return False
     if node.op_type.startswith("Reduce"):
         if attribute(node, "noop_with_empty_axes", 0) and not wiring.axes(node):
@@ -85,9 +88,9 @@ def free_batch(model: onnx.ModelProto, wiring: Wiring) -> FreedBatch | None:
     wiring : Wiring
         Of the model, at the batch that it fixes.
     """
-    n = wiring.shapes[wiring.source][0]
-    if n is None:
-        return None
+    n = wiring.batch
+    if n is None or n == NOMINAL_BATCH:
+        return FreedBatch(wiring.nodes, ())
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
     for node in wiring.nodes:
@@ -96,22 +99,45 @@ def free_batch(model: onnx.ModelProto, wiring: Wiring) -> FreedBatch | None:
         elif node.op_type == "Concat" and n == 1 and wiring.opset >= 8:
             node = _free_concat(wiring, node, nodes, constants)
         nodes.append(node)
-    outputs = {value.name for value in model.graph.output}
     free: Shape = (NOMINAL_BATCH, *wiring.shapes[wiring.source][1:])
     freed = wire(model, wiring.source, {wiring.source: free}, nodes=nodes, extra=constants)
+    outputs = {value.name for value in model.graph.output}
+    grown: dict[str, int] = {}
     for tensor in wiring.depth:
         if tensor not in wiring.consumers and tensor not in outputs:
             continue  # the mask of a dropout, say
-        if not _grew_with_batch(wiring.shapes.get(tensor), freed.shapes.get(tensor), n):
+        axis = _grown_axis(wiring.shapes.get(tensor), freed.shapes.get(tensor), n)
+        if axis is None:
             return None
-    return FreedBatch(tuple(nodes), tuple(constants))
+        grown[tensor] = axis
+    rows_kept = all(_keeps_rows(freed, node, grown) for node in nodes if node.op_type in _RESHAPES)
+    return FreedBatch(tuple(nodes), tuple(constants)) if rows_kept else None
 
 
-def _grew_with_batch(fixed: Shape | None, free: Shape | None, n: int) -> bool:
-    if fixed is None or free is None or len(fixed) != len(free) or None in fixed + free:
-        return False
-    grown = [(a, b) for a, b in zip(fixed, free, strict=True) if a != b]
-    return len(grown) == 1 and grown[0][0] * NOMINAL_BATCH == grown[0][1] * n  # type: ignore[operator]  # no None left
+def _grown_axis(fixed: Shape | None, free: Shape | None, n: int) -> int | None:
+    """The one axis that grew with the batch; None where none did, several did, or a shape is unknown."""
+    if fixed is None or free is None or len(fixed) != len(free):
+        return None
+    grown = [axis for axis, (a, b) in enumerate(zip(fixed, free, strict=True)) if a != b]
+    if len(grown) != 1:
+        return None
+    before, after = fixed[grown[0]], free[grown[0]]
+    if before is None or after is None or before * NOMINAL_BATCH != after * n:
+        return None
+    return grown[0]
+
+
+def _keeps_rows(freed: Wiring, node: NodeProto, grown: dict[str, int]) -> bool:
+    """Whether a reshape leaves each row's numbers to that row.
+
+    Numbers keep their order, so they do exactly if as many of them lie before the batch axis as did.
+    """
+    taken, made = node.input[0], node.output[0]
+    if taken not in grown or made not in grown:
+        return not freed.is_activation(taken)
+    before = freed.shapes[taken][: grown[taken]]
+    after = freed.shapes[made][: grown[made]]
+    return None not in before + after and math.prod(filter(None, before)) == math.prod(filter(None, after))
 
 
 def _free_reshape(wiring: Wiring, node: NodeProto, n: int, constants: list[TensorProto]) -> NodeProto:

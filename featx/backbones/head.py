@@ -59,9 +59,9 @@ def find_pooled(wiring: Wiring, outputs: Sequence[str]) -> str | None:
     while (node := wiring.made_by(tensor)) is not None and node.op_type in _SAME_ROWS | _SCORES:
         scored = scored or node.op_type in _SCORES
         tensor = node.input[0]
+    taken = _before_dense(wiring, tensor)
     rank = len(wiring.shapes.get(output, ()))
-    if scored or _looks_like_scores(wiring, output):
-        taken = _before_dense(wiring, tensor)
+    if _is_head(wiring, output, scored=scored, dense=taken is not None):
         if taken is not None:
             return back_over(wiring, taken, IDENTITIES)
         if rank == 2:
@@ -91,11 +91,12 @@ def _is_bert_pooler(wiring: Wiring, tensor: str) -> bool:
     return node is not None and node.op_type == "Tanh"
 
 
-def _looks_like_scores(wiring: Wiring, output: str) -> bool:
+def _is_head(wiring: Wiring, output: str, *, scored: bool, dense: bool) -> bool:
+    """The rule in this module's docstring; without a dense layer, width says nothing."""
     name = output.lower()
-    if any(word in name for word in _SCORE_WORDS):
+    if scored or any(word in name for word in _SCORE_WORDS):
         return True
-    if any(word in name for word in _EMBEDDING_WORDS):
+    if not dense or any(word in name for word in _EMBEDDING_WORDS):
         return False
     # The last axis that is not 1, the first being the batch: SqueezeNet's scores are (n, 1000, 1, 1).
     width = next((d for d in wiring.shapes.get(output, ())[:0:-1] if d != 1), None)

@@ -10,67 +10,24 @@ same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
 from featx.backbones.batch import free_batch
 from featx.backbones.graph import GraphInfo, Tap, wire_graph
+from featx.backbones.in_graph import GEM_EPS, GEM_P, POOLINGS, Writer, resolve_pooling
+from featx.backbones.precision import in_float16
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.shapes import node_inputs
 from featx.errors import GraphError, ParameterError
 
-__all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "cut_image_graph", "resolve_pooling"]
+__all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "PRECISIONS", "cut_image_graph", "resolve_pooling"]
 
-POOLINGS = {
-    "vector": ("none",),
-    "map": ("avg", "max", "gem"),
-    "tokens": ("cls", "mean", "max"),
-}
-"""What can be done with each kind of tap; ``"auto"`` is one of them."""
+PRECISIONS = ("float32", "float16")
 
-# Generalised mean pooling, Radenovic, Tolias and Chum 2018, eq. 3, with the exponent and the floor of their code.
-GEM_P = 3.0
-GEM_EPS = 1e-6
-
-# Weights of red, green and blue in ITU-R BT.601 luma, as in PIL's conversion to "L".
-_LUMA_601 = (0.299, 0.587, 0.114)
-
-_OWN = "featx/"
 _OLDEST_IR = 4  # the first in which a weight need not be listed as an input
-
-
-def resolve_pooling(info: GraphInfo, tap: Tap, pooling: str) -> str:
-    """The pooling that a tap gets, with ``"auto"`` spelled out.
-
-    ``"auto"`` is ``"none"`` for a vector, ``"avg"`` for a map, and for tokens ``"cls"`` where the graph puts a class token before
-    them, else ``"mean"``. ``"mean"`` and ``"max"`` of tokens leave class token and registers out.
-
-    Raises
-    ------
-    ParameterError
-        If the pooling is unknown or does not fit the tap.
-    """
-    fitting = POOLINGS[tap.kind]
-    if pooling == "auto":
-        return ("cls" if tap.n_prefix_tokens else "mean") if tap.kind == "tokens" else fitting[0]
-    if pooling not in fitting:
-        shape = "x".join(str(d) for d in tap.resolution or ())
-        what = (
-            f"a {tap.kind} of {shape} with"
-            if shape
-            else f"{tap.kind} of"
-            if tap.kind == "tokens"
-            else "a vector of"
-        )
-        raise ParameterError(
-            f"pooling={pooling!r} does not fit tap {tap.name!r}, {what} {tap.channels} channels. "
-            f"Expected auto, {', '.join(fitting)}."
-        )
-    return pooling
 
 
 def cut_image_graph(
@@ -96,8 +53,9 @@ def cut_image_graph(
         One a tap: ``"auto"`` or one of ``POOLINGS``.
     preprocess : ImagePreprocess
         Scale, mean, standard deviation and channel order go into the graph; its output size must be the graph's.
-    precision : {"float32"}
-        Of the arithmetic. A graph whose own weights are float16 computes in float16 as it stands.
+    precision : {"float32", "float16"}
+        Of the arithmetic between scaled pixels and taps. A file whose own weights are float16 computes in float16 under
+        either name.
 
     Returns
     -------
@@ -112,8 +70,8 @@ def cut_image_graph(
     ParameterError
         If a pooling does not fit its tap, or the precision is unknown.
     """
-    if precision != "float32":
-        raise ParameterError(f"precision={precision!r} is not supported. Expected 'float32'.")
+    if precision not in PRECISIONS:
+        raise ParameterError(f"precision={precision!r} is unknown. Expected {' or '.join(PRECISIONS)}.")
     if len(taps) != len(poolings) or not taps:
         raise ParameterError(
             f"expected one pooling a tap and at least one tap, got {len(taps)} and {len(poolings)}."
@@ -121,17 +79,22 @@ def cut_image_graph(
     if info.modality != "image":
         raise GraphError(f"the graph takes {info.modality} (input {info.input_name!r}), not pictures.")
     size = _agreed_size(info, preprocess)
-    nodes, constants = _any_batch_nodes(model, info)
     outputs = [f"embedding_{i}" for i in range(len(taps))]
     names = _Names(frozenset(["pixels", *outputs]))
-    cut = _Writer(info.opset)
-    cut.pixels_to_input(info, preprocess, names.free(info.input_name))
-    cut.nodes += [names.cleaned(node) for node in _needed(nodes, [tap.tensor for tap in taps])]
-    for tap, pooling, out in zip(taps, poolings, outputs, strict=True):
-        cut.pool(names.free(tap.tensor), tap, resolve_pooling(info, tap, pooling), out)
+    nodes, constants = _any_batch_nodes(model, info)
+    body = [names.cleaned(node) for node in _needed(nodes, [tap.tensor for tap in taps])]
     initialisers = [(names.free(t.name), t) for t in (*model.graph.initializer, *constants)]
-    initialisers += [(t.name, t) for t in cut.constants]
-    return _assemble(model, cut.nodes, initialisers, n=info.fixed_batch or "n", size=size, taps=taps)
+    dtype = info.input_dtype
+    if precision == "float16" and dtype == "float32":
+        body, initialisers = in_float16(body, initialisers)
+        dtype = precision
+    writer = Writer(info.opset)
+    writer.pixels_to_input(info, preprocess, dtype=dtype, out=names.free(info.input_name))
+    writer.nodes += body
+    for tap, pooling, out in zip(taps, poolings, outputs, strict=True):
+        writer.pool(names.free(tap.tensor), tap, resolve_pooling(info, tap, pooling), out)
+    initialisers += [(t.name, t) for t in writer.constants]
+    return _assemble(model, writer.nodes, initialisers, n=info.fixed_batch or "n", size=size, taps=taps)
 
 
 def _agreed_size(info: GraphInfo, preprocess: ImagePreprocess) -> tuple[int | str, int | str]:
@@ -165,100 +128,6 @@ def _needed(nodes: Sequence[NodeProto], tensors: Iterable[str]) -> list[NodeProt
             kept.append(node)
             wanted.update(node_inputs(node))
     return kept[::-1]
-
-
-def _one_channel(factor: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if np.ptp(factor) or np.ptp(offset):
-        raise GraphError(
-            "the graph takes one grey channel, and the preprocessing has different mean or std for its channels. "
-            "Give the network's one mean and one std three times."
-        )
-    return factor[:1], offset[:1]
-
-
-@dataclass(slots=True)
-class _Writer:
-    """Nodes and constants of featx's own, valid in the opset of the graph they join."""
-
-    opset: int
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
-
-    def add(self, op: str, *inputs: str, out: str = "", **attributes: Any) -> str:
-        out = out or f"{_OWN}{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{_OWN}{op}_{out}", **attributes))
-        return out
-
-    def constant(self, values: object, dtype: type[np.generic]) -> str:
-        name = f"{_OWN}constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
-
-    def reduce(self, op: str, tensor: str, axes: Sequence[int]) -> str:
-        # The axes of reductions became an input with opset 18.
-        if self.opset >= 18:
-            return self.add(op, tensor, self.constant(axes, np.int64), keepdims=0)
-        return self.add(op, tensor, axes=list(axes), keepdims=0)
-
-    def at_least(self, tensor: str, floor: float) -> str:
-        if self.opset >= 11:
-            return self.add("Clip", tensor, self.constant(floor, np.float32))
-        return self.add("Clip", tensor, min=floor)
-
-    def from_token(self, tensor: str, first: int) -> str:
-        if self.opset >= 10:
-            starts, ends, axes = ([first], [2**31 - 1], [1])
-            return self.add("Slice", tensor, *(self.constant(v, np.int64) for v in (starts, ends, axes)))
-        return self.add("Slice", tensor, starts=[first], ends=[2**31 - 1], axes=[1])
-
-    def pixels_to_input(self, info: GraphInfo, preprocess: ImagePreprocess, out: str) -> None:
-        """From ``pixels`` to the tensor that was the graph's input: channel order, type, scale and mean, layout.
-
-        The order is what measured fastest: turned to planes while a pixel is one byte, and for an NHWC graph turned
-        back at the end, where the runtime cancels it against the graph's own transpose. Multiplying along a last
-        axis of three is eight times slower.
-        """
-        std = np.asarray(preprocess.std, np.float64)
-        factor, offset = preprocess.scale / std, -np.asarray(preprocess.mean, np.float64) / std
-        tensor = self.add("Transpose", "pixels", perm=[0, 3, 1, 2])
-        if info.channels == 1:
-            factor, offset = _one_channel(factor, offset)
-        elif preprocess.channel_order == "bgr":
-            tensor = self.add("Gather", tensor, self.constant([2, 1, 0], np.int64), axis=1)
-        tensor = self.add("Cast", tensor, to=TensorProto.FLOAT)
-        if info.channels == 1:
-            luma = self.constant(np.reshape(_LUMA_601, (1, 3, 1, 1)), np.float32)
-            tensor = self.add("Conv", tensor, luma)
-        tensor = self.add("Mul", tensor, self.constant(factor.reshape(-1, 1, 1), np.float32))
-        tensor = self.add("Add", tensor, self.constant(offset.reshape(-1, 1, 1), np.float32))
-        if info.layout == "nhwc":
-            tensor = self.add("Transpose", tensor, perm=[0, 2, 3, 1])
-        self.add("Cast", tensor, to=helper.np_dtype_to_tensor_dtype(np.dtype(info.input_dtype)), out=out)
-
-    def pool(self, tensor: str, tap: Tap, pooling: str, out: str) -> None:
-        """From a tap to (n, d) float32; sums are taken in float32 whatever the graph computes in."""
-        tensor = self.add("Cast", tensor, to=TensorProto.FLOAT)
-        if pooling == "gem":
-            tensor = self.add("Pow", self.at_least(tensor, GEM_EPS), self.constant(GEM_P, np.float32))
-        if tap.kind == "map":
-            tensor = self._pool_map(tensor, "ReduceMax" if pooling == "max" else "ReduceMean", tap)
-        elif tap.kind == "tokens":
-            tensor = self._pool_tokens(tensor, pooling, tap.n_prefix_tokens)
-        if pooling == "gem":
-            tensor = self.add("Pow", tensor, self.constant(1 / GEM_P, np.float32))
-        self.add("Reshape", tensor, self.constant([-1, tap.channels], np.int64), out=out)
-
-    def _pool_map(self, tensor: str, op: str, tap: Tap) -> str:
-        if tap.layout == "nhwc":
-            return self.reduce(op, tensor, [1, 2])
-        return self.add("GlobalMaxPool" if op == "ReduceMax" else "GlobalAveragePool", tensor)
-
-    def _pool_tokens(self, tensor: str, pooling: str, n_prefix: int) -> str:
-        if pooling == "cls":
-            return self.add("Gather", tensor, self.constant(0, np.int64), axis=1)
-        if n_prefix:
-            tensor = self.from_token(tensor, n_prefix)
-        return self.reduce("ReduceMax" if pooling == "max" else "ReduceMean", tensor, [1])
 
 
 @dataclass(frozen=True, slots=True)

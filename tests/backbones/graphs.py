@@ -271,10 +271,8 @@ def encoder(
 
     for _ in range(n_layers):
         for block in (attention, mlp):
-            if post_norm:
-                y = layer_norm(net.op("Add", y, block(y)))
-            else:
-                y = net.op("Add", y, block(layer_norm(y)))
+            total = net.op("Add", y, block(y if post_norm else layer_norm(y)))
+            y = layer_norm(total) if post_norm else total
     y = y if post_norm else layer_norm(y)
     net.gemm(net.op("Gather", y, net.weight(0, np.int64), axis=1), d, 10, out="scores")
     return net.model({"input": (batch, 3, 32, 32)}, {"scores": None})

@@ -1,0 +1,52 @@
+"""Where encoder layers end, and which tokens stand for no patch."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from featx.backbones.graph import inspect_graph
+
+
+def test_pre_norm_layers_end_in_the_sum_after_the_mlp(graphs: ModuleType) -> None:
+    model = graphs.encoder(n_layers=3)
+    layers = [tap for tap in inspect_graph(model).taps if tap.name.startswith("layer")]
+    assert [tap.name for tap in layers] == ["layer1", "layer2", "layer3"]
+    sums = [n.output[0] for n in model.graph.node if n.op_type == "Add" and n.input[0] not in _weights(model)]
+    residual = [t for t in sums if _is_residual(model, t)]
+    assert [tap.tensor for tap in layers] == residual[1::2]
+    assert {(tap.kind, tap.channels) for tap in layers} == {("tokens", 16)}
+
+
+def test_post_norm_layers_end_in_the_norm_behind_the_sum(graphs: ModuleType) -> None:
+    model = graphs.encoder(post_norm=True, n_layers=3)
+    norms = [n.output[0] for n in model.graph.node if n.op_type == "LayerNormalization"]
+    layers = [tap.tensor for tap in inspect_graph(model).taps if tap.name.startswith("layer")]
+    assert layers == norms[1::2]
+
+
+@pytest.mark.parametrize(("n_registers", "expected"), [(0, 1), (4, 5)])
+def test_class_token_and_registers_are_counted(n_registers: int, expected: int, graphs: ModuleType) -> None:
+    info = inspect_graph(graphs.encoder(n_registers=n_registers))
+    assert {tap.n_prefix_tokens for tap in info.taps if tap.kind == "tokens"} == {expected}
+
+
+def test_the_patch_embedding_is_no_stage(graphs: ModuleType) -> None:
+    names = [tap.name for tap in inspect_graph(graphs.encoder(n_layers=2)).taps]
+    assert names == ["layer1", "layer2", "pooled"]
+
+
+def test_a_convolutional_network_has_no_layers(graphs: ModuleType) -> None:
+    names = [tap.name for tap in inspect_graph(graphs.inverted_bottlenecks()).taps]
+    assert not [name for name in names if name.startswith("layer")]
+
+
+def _weights(model: object) -> set[str]:
+    return {t.name for t in model.graph.initializer}  # type: ignore[attr-defined]  # a ModelProto
+
+
+def _is_residual(model: object, tensor: str) -> bool:
+    """Whether both terms of a sum are computed, so that it adds no bias."""
+    node = next(n for n in model.graph.node if tensor in n.output)  # type: ignore[attr-defined]  # a ModelProto
+    return not _weights(model).intersection(node.input)

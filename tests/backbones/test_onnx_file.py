@@ -1,0 +1,135 @@
+"""What is read as ONNX, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from featx.backbones.onnx_file import count_parameters, external_files, load_graph
+from featx.errors import BackboneNotFoundError, GraphError
+
+
+def with_external_data(model: onnx.ModelProto, folder: Path) -> Path:
+    file = folder / "model.onnx"
+    moved = onnx.ModelProto()
+    moved.CopyFrom(model)  # saving empties the tensors that go outside
+    onnx.save(moved, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return file
+
+
+def test_a_file_is_read_with_its_weights(graphs: ModuleType, tmp_path: Path) -> None:
+    model = graphs.resnet()
+    onnx.save(model, tmp_path / "model.onnx")
+    read = load_graph(tmp_path / "model.onnx")
+    assert read == model
+    assert external_files(read) == []
+    assert count_parameters(read) == sum(numpy_helper.to_array(t).size for t in model.graph.initializer)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(64), "a JPEG picture"),
+        (b"PK\x03\x04" + bytes(64), "export the model to ONNX first"),
+        (b"<!DOCTYPE html><html></html>", "the download went wrong"),
+        (b"just some notes about a model\n", "something else"),
+        (b"\x00\x00\x00\x00ORTM" + bytes(32), "ONNX Runtime's own format"),
+        (bytes(4096), "something else"),
+    ],
+)
+def test_a_file_that_is_no_onnx_is_refused_by_what_it_is(content: bytes, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(content)
+    with pytest.raises(GraphError, match=words) as raised:
+        load_graph(file)
+    assert str(file) in str(raised.value)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(kept: float, graphs: ModuleType, tmp_path: Path) -> None:
+    content = graphs.resnet().SerializeToString()
+    file = tmp_path / "model.onnx"
+    file.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(GraphError, match="truncated or damaged"):
+        load_graph(file)
+
+
+def test_a_model_without_nodes_is_refused(tmp_path: Path) -> None:
+    onnx.save(helper.make_model(helper.make_graph([], "empty", [], [])), tmp_path / "model.onnx")
+    with pytest.raises(GraphError):
+        load_graph(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("name", "found"), [("missing.onnx", "nothing"), ("folder", "a folder")])
+def test_a_missing_file_and_a_folder_are_named(name: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BackboneNotFoundError, match=found):
+        load_graph(tmp_path / name)
+
+
+def test_external_weights_stay_on_disk_and_small_tensors_are_read(graphs: ModuleType, tmp_path: Path) -> None:
+    whole = graphs.keras(opset=18)
+    read = load_graph(with_external_data(whole, tmp_path))
+    assert external_files(read) == ["weights.bin"]
+    outside = {t.name for t in read.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL}
+    assert outside == {t.name for t in whole.graph.initializer if numpy_helper.to_array(t).size > 1024}
+    assert outside
+    assert count_parameters(read) == count_parameters(whole)
+
+
+def test_missing_external_data_is_named(graphs: ModuleType, tmp_path: Path) -> None:
+    file = with_external_data(graphs.resnet(), tmp_path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(BackboneNotFoundError, match=r"weights\.bin: missing"):
+        load_graph(file)
+
+
+def test_truncated_external_data_is_refused(graphs: ModuleType, tmp_path: Path) -> None:
+    file = with_external_data(graphs.resnet(), tmp_path)
+    data = tmp_path / "weights.bin"
+    data.write_bytes(data.read_bytes()[:-4])
+    with pytest.raises(GraphError, match=r"weights\.bin: truncated"):
+        load_graph(file)
+
+
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "/etc/passwd", "a/../../weights.bin", "C:\\weights.bin", ""]
+)
+def test_external_data_outside_the_folder_is_refused(
+    location: str, graphs: ModuleType, tmp_path: Path
+) -> None:
+    model = onnx.load(with_external_data(graphs.resnet(), tmp_path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(GraphError, match="outside the model's folder"):
+        load_graph(tmp_path / "model.onnx")
+
+
+def test_a_skeleton_without_its_weights_says_which_file_is_missing(shared: Path) -> None:
+    with pytest.raises(BackboneNotFoundError, match="missing"):
+        load_graph(shared / "weights" / "skeletons" / "resnet18.onnx")
+
+
+def test_functions_local_to_a_model_are_inlined(graphs: ModuleType, tmp_path: Path) -> None:
+    model = graphs.projection("logits", 10)
+    body = [helper.make_node("Mul", ["x", "x"], ["y"])]
+    opsets = [helper.make_opsetid("", 18)]
+    model.functions.append(helper.make_function("custom", "Square", ["x"], ["y"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("custom", 1))
+    last = model.graph.node[-1]
+    squared = helper.make_node("Square", [last.input[0]], ["squared"], domain="custom")
+    last.input[0] = "squared"
+    model.graph.node.insert(len(model.graph.node) - 1, squared)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    read = load_graph(tmp_path / "model.onnx")
+    assert not read.functions
+    assert "Square" not in {node.op_type for node in read.graph.node}
