@@ -91,7 +91,7 @@ def write_backbone(needed: Needed, place: Path) -> None:
     folder = place / BACKBONES / needed.record.name
     folder.mkdir(parents=True)
     try:
-        external = external_files(load_graph(backbone.model_path))
+        external = external_files(backbone.model_path)
         shutil.copyfile(backbone.model_path, folder / _MODEL_NAME)
         for name in external:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -295,7 +295,7 @@ _external: dict[str, tuple[str, ...]] = {}
 
 def _external_names(path: Path, graph_digest: str) -> tuple[str, ...]:
     if graph_digest not in _external:
-        _external[graph_digest] = tuple(external_files(load_graph(path)))
+        _external[graph_digest] = tuple(external_files(path))
     return _external[graph_digest]
 
 

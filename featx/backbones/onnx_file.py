@@ -49,6 +49,26 @@ def load_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
         outside its folder.
     """
     file = Path(path)
+    model = _parse(file)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _check_external_data(model, file)
+    _read_small_tensors(model, file)
+    return model
+
+
+def external_files(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the files that hold weights of an ONNX file, relative to its folder, sorted.
+
+    Also those whose tensors ``load_graph`` reads in. Raises what ``load_graph`` raises.
+    """
+    file = Path(path)
+    model = _parse(file)
+    _check_external_data(model, file)
+    return sorted({_external(tensor)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
+
+
+def _parse(file: Path) -> onnx.ModelProto:
     if not file.is_file():
         found = "a folder" if file.is_dir() else "nothing"
         raise BackboneNotFoundError(f"{file}: expected an ONNX file, found {found}.")
@@ -64,16 +84,7 @@ def load_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
     # Protobuf takes some foreign bytes for fields that it does not know, and no bytes for an empty model.
     if not model.graph.node or not model.graph.output or not model.opset_import:
         raise GraphError(_refusal(file, content))
-    del content
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    _check_external_data(model, file)
     return model
-
-
-def external_files(model: onnx.ModelProto) -> list[str]:
-    """Names of the files that hold a model's external weights, relative to its folder, sorted."""
-    return sorted({_external(tensor)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
@@ -116,7 +127,12 @@ def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
                 f"{file.parent / name}: truncated. {file.name} expects at least {offset + length:,} bytes, "
                 f"found {sizes[name]:,}. Download it again."
             )
-        if math.prod(tensor.dims) <= SMALL_TENSOR_ELEMENTS:
+
+
+def _read_small_tensors(model: onnx.ModelProto, file: Path) -> None:
+    """Shapes of reshapes and the like are needed to read the graph."""
+    for tensor in _tensors(model):
+        if is_stored_outside(tensor) and math.prod(tensor.dims) <= SMALL_TENSOR_ELEMENTS:
             external_data_helper.load_external_data_for_tensor(tensor, str(file.parent))
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
@@ -26,7 +27,7 @@ def test_a_file_is_read_with_its_weights(graphs: ModuleType, tmp_path: Path) -> 
     onnx.save(model, tmp_path / "model.onnx")
     read = load_graph(tmp_path / "model.onnx")
     assert read == model
-    assert external_files(read) == []
+    assert external_files(tmp_path / "model.onnx") == []
     assert count_parameters(read) == sum(numpy_helper.to_array(t).size for t in model.graph.initializer)
 
 
@@ -76,12 +77,21 @@ def test_a_missing_file_and_a_folder_are_named(name: str, found: str, tmp_path: 
 
 def test_external_weights_stay_on_disk_and_small_tensors_are_read(graphs: ModuleType, tmp_path: Path) -> None:
     whole = graphs.keras(opset=18)
-    read = load_graph(with_external_data(whole, tmp_path))
-    assert external_files(read) == ["weights.bin"]
+    file = with_external_data(whole, tmp_path)
+    read = load_graph(file)
+    assert external_files(file) == ["weights.bin"]
     outside = {t.name for t in read.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL}
     assert outside == {t.name for t in whole.graph.initializer if numpy_helper.to_array(t).size > 1024}
     assert outside
     assert count_parameters(read) == count_parameters(whole)
+
+
+def test_a_file_of_small_tensors_alone_is_listed(tmp_path: Path, graphs: ModuleType) -> None:
+    # `load_graph` reads such tensors in; a digest that left their file out would serve stale vectors.
+    model = graphs.resnet()
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(np.zeros(4, np.float32), tensor.name))
+    assert external_files(with_external_data(model, tmp_path)) == ["weights.bin"]
 
 
 def test_missing_external_data_is_named(graphs: ModuleType, tmp_path: Path) -> None:
