@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from featx.artifact import load, save
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
+    from featx.embedding import embed, write_embedding
     from featx.features import ImageFeatures
     from featx.heads import make_head, param_grid
     from featx.inputs.datasets import Dataset, read_dataset
+    from featx.predicting import predict
     from featx.store.store import EmbeddingStore
-    from featx.training import embed, predict, train, write_embedding
+    from featx.training import train
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
@@ -27,15 +29,15 @@ _HOME = {
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
-    "embed": "featx.training",
+    "embed": "featx.embedding",
     "load": "featx.artifact",
     "make_head": "featx.heads",
     "param_grid": "featx.heads",
-    "predict": "featx.training",
+    "predict": "featx.predicting",
     "read_dataset": "featx.inputs.datasets",
     "save": "featx.artifact",
     "train": "featx.training",
-    "write_embedding": "featx.training",
+    "write_embedding": "featx.embedding",
 }
 
 __all__ = [

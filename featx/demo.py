@@ -17,8 +17,9 @@ from sklearn.datasets import load_digits
 
 from featx.evaluation.compare import compare_heads
 from featx.inputs.images import write_png
+from featx.predicting import predict
 from featx.store.store import EmbeddingStore
-from featx.training import Training, predict, train
+from featx.training import Training, train
 
 __all__ = ["DemoResult", "run_demo"]
 

@@ -22,6 +22,7 @@
     │   └── StoreNotWritableError (PermissionError)
     ├── ArtifactError           (ValueError)
     │   └── UntrustedTypeError  (TypeError)
+    ├── OutputError             (OSError)            a file asked for cannot be written
     └── MissingExtraError       (ImportError)        an optional dependency is absent; names the command
 
     FeatxWarning                (UserWarning)
@@ -44,6 +45,7 @@ __all__ = [
     "GraphError",
     "InputError",
     "MissingExtraError",
+    "OutputError",
     "ParameterError",
     "PreprocessError",
     "SampleError",
@@ -167,6 +169,10 @@ class ArtifactError(FeatxError, ValueError):
 
 class UntrustedTypeError(ArtifactError, TypeError):
     """A saved pipeline names a type that is not on the allow list."""
+
+
+class OutputError(FeatxError, OSError):
+    """A file or stream that results were to go to cannot be written."""
 
 
 class MissingExtraError(FeatxError, ImportError):

@@ -1,38 +1,35 @@
-"""The main job in three calls: ``train``, ``predict``, ``embed``; the commands of the same names are thin skins over them.
+"""``train``: embed once, compare heads by cross-validation, fit the best, judge it on what was held out, save it.
 
-Owns the order of things: embed once, compare heads by cross-validation on what is known, fit the best, judge it on what was
-held out, save. Every choice is made on the training part; a held-out part is only ever predicted.
+Owns the order of things. Every choice is made on the training part; a held-out part is only ever predicted. What can be refused
+is refused before the first image meets the network, and what leaks between the two is reported.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from featx.artifact import load, save
-from featx.backbones.backbone import Backbone, FeatureSpace
-from featx.errors import DatasetError, ParameterError, SampleError
+from featx.artifact import save
+from featx.artifact.folder import replaceable
+from featx.backbones.backbone import Backbone
+from featx.embedding import DataLike, Embedding, embed, make_features
+from featx.errors import ArtifactError, DatasetError, FeatxWarning, ParameterError, SampleError
 from featx.evaluation.compare import HeadComparison, compare_heads, refit, score_head
-from featx.evaluation.folds import make_folds
-from featx.features import ImageFeatures
+from featx.evaluation.folds import make_folds, most_folds
+from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
 from featx.heads import HEAD_NAMES, make_head
 from featx.inputs.datasets import Dataset, read_dataset
-from featx.inputs.tables import read_table
-from featx.store.store import EmbeddingStore
+from featx.progress import progress_bar
 
-__all__ = ["Embedding", "Predictions", "Training", "embed", "predict", "train", "write_embedding"]
-
-DataLike: TypeAlias = Dataset | str | os.PathLike[str]
-CacheLike: TypeAlias = str | os.PathLike[str] | EmbeddingStore | None
+__all__ = ["Training", "train"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +48,12 @@ class Training:
         Samples the pipeline was fitted on.
     n_computed : int
         Distinct samples that met the network in this call.
+    leaks : tuple of Leak
+        Why figures may flatter; each was a warning.
     skipped : tuple of SampleError
         Samples left out because they could not be read.
+    ignored : tuple of str
+        Files of the folder that are no images by their suffix, or lie in no class.
     """
 
     pipeline: Pipeline
@@ -60,7 +61,9 @@ class Training:
     held_out: dict[str, dict[str, float]]
     n_train: int
     n_computed: int
+    leaks: tuple[Leak, ...] = ()
     skipped: tuple[SampleError, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``featx train --json`` prints them."""
@@ -69,148 +72,12 @@ class Training:
             "held_out": self.held_out,
             "n_train": self.n_train,
             "n_computed": self.n_computed,
-            "skipped": [str(error) for error in self.skipped],
+            "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
+            "skipped": [
+                {"file": error.name, "index": error.index, "reason": error.message} for error in self.skipped
+            ],
+            "ignored": list(self.ignored),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """Labels and, where the head gives them, probabilities.
-
-    Parameters
-    ----------
-    names : list of str
-        The samples as they were given.
-    labels : ndarray of object, shape (n,)
-        None where a sample could not be read.
-    classes : ndarray, shape (k,)
-        Order of the columns of ``probabilities``; empty without them.
-    probabilities : ndarray of float64, shape (n, k), or None
-        NaN where a sample could not be read.
-    errors : dict of int to SampleError
-        What could not be read, by index.
-    """
-
-    names: list[str]
-    labels: NDArray[np.object_]
-    classes: NDArray[Any]
-    probabilities: NDArray[np.float64] | None
-    errors: dict[int, SampleError] = field(default_factory=dict)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One dict a sample: ``file``, ``label``, a column ``p_<class>`` each, ``error``."""
-        rows: list[dict[str, Any]] = []
-        for i, name in enumerate(self.names):
-            row: dict[str, Any] = {"file": name, "label": self.labels[i]}
-            if self.probabilities is not None:
-                row |= {f"p_{c}": float(p) for c, p in zip(self.classes, self.probabilities[i], strict=True)}
-            row["error"] = self.errors[i].message if i in self.errors else ""
-            rows.append(row)
-        return rows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
-    """Vectors of a data set with what is needed to use them elsewhere.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape (n, d)
-        NaN where a sample could not be read.
-    keys : ndarray of uint8, shape (n, 16)
-        Content digests; zero where a sample could not be read.
-    dataset : Dataset
-        The samples with labels, groups and split, in the order of the rows.
-    spaces : tuple of FeatureSpace
-        What the columns mean.
-    errors : dict of int to SampleError
-        What could not be read, by index.
-    n_computed : int
-        Distinct samples that met the network in this call.
-    """
-
-    vectors: NDArray[np.float32]
-    keys: NDArray[np.uint8]
-    dataset: Dataset
-    spaces: tuple[FeatureSpace, ...]
-    errors: dict[int, SampleError]
-    n_computed: int
-
-
-def embed(
-    data: DataLike,
-    *,
-    backbone: str | os.PathLike[str] | Backbone = "compact",
-    skip_unreadable: bool = False,
-    verbose: bool = False,
-    **features: Any,
-) -> Embedding:
-    """Embed every image of a data set.
-
-    Parameters
-    ----------
-    data : Dataset or path
-        See :func:`featx.read_dataset`; labels are not needed.
-    backbone : str, path or Backbone
-        See :class:`featx.ImageFeatures`.
-    skip_unreadable : bool
-        Give rows of NaN to images that cannot be read, instead of raising.
-    verbose : bool
-        Show progress.
-    **features
-        Further parameters of :class:`featx.ImageFeatures`: ``tap``, ``pooling``, ``device``, ``cache`` ...
-
-    Raises
-    ------
-    DatasetError, BackboneError, SampleError, ParameterError
-    """
-    dataset = data if isinstance(data, Dataset) else _read_with_labels_if_any(data)
-    transformer = _features(backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features).fit(None)
-    extraction = transformer.extract(dataset.samples)
-    return Embedding(
-        vectors=extraction.vectors,
-        keys=extraction.keys,
-        dataset=dataset,
-        spaces=tuple(transformer.spaces_),
-        errors=extraction.errors,
-        n_computed=extraction.n_computed,
-    )
-
-
-def write_embedding(embedding: Embedding, out: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
-    """Write vectors as ``.npy``, a manifest as ``.csv`` beside it and the feature spaces as ``.json``.
-
-    The manifest's ``digest`` column holds ``digest:<32 hex>`` for each row: :class:`featx.ImageFeatures` takes these as samples
-    and serves their vectors from a store, so a model can be made where the images may not go.
-
-    Returns
-    -------
-    tuple of Path
-        The three files.
-    """
-    array = Path(out) if Path(out).suffix == ".npy" else Path(f"{out}.npy")
-    if not array.absolute().parent.is_dir():
-        raise ParameterError(f"{array}: there is no folder {array.absolute().parent}. Make it first.")
-    manifest, spaces = array.with_suffix(".csv"), array.with_suffix(".json")
-    np.save(array, embedding.vectors)
-    dataset = embedding.dataset
-    columns: dict[str, Sequence[Any]] = {
-        "row": range(len(dataset.samples)),
-        "file": [_relative(sample, dataset.root) for sample in dataset.samples],
-        "digest": ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys],
-    }
-    optional = {"label": dataset.labels, "group": dataset.groups, "split": dataset.split}
-    columns |= {name: values.tolist() for name, values in optional.items() if values is not None}
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    described = {
-        "n": len(embedding.vectors),
-        "spaces": [{"id": s.id, **s.to_dict()} for s in embedding.spaces],
-    }
-    spaces.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return array, manifest, spaces
 
 
 def train(
@@ -232,8 +99,9 @@ def train(
 ) -> Training:
     """Embed a data set, compare heads on it, fit the best and save it.
 
-    With a ``split`` column heads are compared and fitted on the rows marked ``train``; every other part is predicted once, by
-    the fitted pipeline. Where groups are known, no group is on both sides of a fold.
+    With a split, heads are compared and fitted on the part ``train``; every other part is predicted once, by the fitted
+    pipeline. Where groups are known, no group is on both sides of a fold; where they are not, copies of one image are kept on
+    one side.
 
     Parameters
     ----------
@@ -260,7 +128,7 @@ def train(
     random_state : int
         Seed of folds and heads.
     n_jobs : int, optional
-        Processes for the comparison; None takes this process's share of the cores.
+        Threads for the comparison; None takes this process's share of the cores.
     verbose : bool
         Show progress.
     **features
@@ -271,164 +139,159 @@ def train(
     DatasetError
         Labels, groups or splits that allow no honest comparison.
     BackboneError, SampleError, ParameterError, ArtifactError
+
+    Warns
+    -----
+    FeatxWarning
+        The split leaks, or copies of an image have different labels; see :mod:`featx.evaluation.leaks`.
     """
+    transformer = make_features(backbone, **features)
+    if out is not None:
+        _check_out(Path(out), overwrite=overwrite)
     dataset = data if isinstance(data, Dataset) else read_dataset(data, group_column=group_column)
-    if dataset.labels is None:
-        raise DatasetError(f"{dataset.name}: no labels to train on.")
-    labels = np.asarray(dataset.labels)
-    groups = None if dataset.groups is None else np.asarray(dataset.groups)
-    whole = dataset.split is None or ignore_split
-    split = np.full(len(labels), "train") if whole else np.asarray(dataset.split)
-    # Labels, groups and heads are checked before an hour of inference, not after it.
-    known = np.flatnonzero(split == "train")
-    make_folds(
-        labels[known], None if groups is None else groups[known], n_splits=cv, random_state=random_state
-    )
-    for name in heads:
-        make_head(name)
+    plan = _plan(dataset, heads=heads, cv=cv, ignore_split=ignore_split, random_state=random_state)
+    leaks = () if plan.groups is None else group_leaks(plan.groups, plan.split)
+    _warn_of(leaks)
     embedding = embed(
         dataset, backbone=backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features
     )
-    kept = np.asarray([i for i in range(len(dataset.samples)) if i not in embedding.errors], dtype=np.intp)
-    if not len(kept):
-        raise DatasetError(f"{dataset.name}: none of its {len(dataset.samples)} images could be read.")
-    training = kept[split[kept] == "train"]
-    comparison = compare_heads(
-        embedding.vectors[training],
-        labels[training],
-        groups=None if groups is None else groups[training],
-        heads=tuple(heads),
-        cv=cv,
-        search=search,
-        random_state=random_state,
-        n_jobs=n_jobs,
-    )
-    head = refit(
-        comparison.best,
-        embedding.vectors[training],
-        labels[training],
-        groups=None if groups is None else groups[training],
-        cv=cv,
-        search=search,
-        random_state=random_state,
-    )
-    held_out = {}
-    for part in sorted(set(split[kept]) - {"train", ""}):
-        rows = kept[split[kept] == part]
-        held_out[str(part)] = score_head(head, embedding.vectors[rows], labels[rows])
-    transformer = _features(backbone, skip_unreadable=False, verbose=False, **features).fit(None)
-    pipeline = Pipeline([("features", transformer), ("head", head)])
+    kept = np.asarray([i for i in range(len(dataset)) if i not in embedding.errors], dtype=np.intp)
+    found = _find_copies(plan, embedding, kept)
+    _warn_of(found)
+    training = kept[plan.split[kept] == TRAIN]
+    if not len(training):
+        raise DatasetError(f"{dataset.name}: no image of its part {TRAIN} could be read.")
+    rows, labels = embedding.vectors[training], plan.labels[training]
+    units = _units(plan, embedding, training, cv)
+    fold_choices: dict[str, Any] = {"groups": units, "cv": cv, "search": search, "random_state": random_state}
+    with progress_bar(len(heads) * cv, "comparing", enabled=verbose) as progress:
+        comparison = compare_heads(
+            rows, labels, heads=tuple(heads), n_jobs=n_jobs, progress=progress, **fold_choices
+        )
+    head = refit(comparison.best, rows, labels, n_jobs=n_jobs, **fold_choices)
+    if plan.groups is None:
+        comparison = replace(
+            comparison, n_groups=None
+        )  # copies kept together are nothing that the data calls groups
     result = Training(
-        pipeline=pipeline,
+        pipeline=Pipeline([("features", transformer.fit(None)), ("head", head)]),
         comparison=comparison,
-        held_out=held_out,
+        held_out=_judge(head, plan, embedding, kept),
         n_train=len(training),
         n_computed=embedding.n_computed,
-        skipped=tuple(embedding.errors[i] for i in sorted(embedding.errors)),
+        leaks=leaks + found,
+        skipped=embedding.skipped,
+        ignored=dataset.skipped,
     )
     if out is not None:
-        save(pipeline, out, overwrite=overwrite, notes=_notes(dataset, result))
+        save(result.pipeline, out, overwrite=overwrite, notes=_notes(dataset, result))
     return result
 
 
-def predict(
-    model: str | os.PathLike[str] | Pipeline,
-    samples: Sequence[Any],
-    *,
-    device: str | None = None,
-    cache: CacheLike = "default",
-    skip_unreadable: bool = False,
-    verbose: bool = False,
-) -> Predictions:
-    """Predict the labels of images with a saved or fitted pipeline.
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known before inference, checked; an entry a sample."""
 
-    Parameters
-    ----------
-    model : path or Pipeline
-        An artefact's folder, or a pipeline whose first step is an :class:`featx.ImageFeatures`.
-    samples : sequence of images
-        What :class:`featx.ImageFeatures` takes.
-    device : str, optional
-        Where to compute; None keeps what the pipeline says.
-    cache : "default", path, EmbeddingStore or None
-        Where vectors are kept, for a saved pipeline.
-    skip_unreadable : bool
-        Give no label to images that cannot be read, instead of raising.
-    verbose : bool
-        Show progress.
+    names: list[str]
+    labels: NDArray[Any]
+    groups: NDArray[Any] | None
+    split: NDArray[Any]
 
-    Raises
-    ------
-    ArtifactError, SampleError, DeviceError
-    """
-    pipeline = model if isinstance(model, Pipeline) else load(model, device=device, cache=cache)
-    transformer = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if not isinstance(transformer, ImageFeatures):
-        raise ParameterError(
-            "predict takes a Pipeline whose first step is an ImageFeatures; call the estimator's own predict."
+
+def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool, random_state: int) -> _Plan:
+    """Labels, groups, split and heads, refused before an hour of inference and not after it."""
+    if dataset.labels is None:
+        raise DatasetError(
+            f"{dataset.name}: no labels to train on. Give a folder a class, or a CSV with a label column."
         )
-    transformer = _with(transformer, on_error="nan" if skip_unreadable else "raise", verbose=verbose)
-    extraction = transformer.extract(samples)
-    head = pipeline[1:]
-    n = len(extraction.vectors)
-    good = np.asarray([i for i in range(n) if i not in extraction.errors], dtype=np.intp)
-    labels = np.full(n, None, dtype=object)
-    probabilities: NDArray[np.float64] | None = None
-    classes = np.asarray(getattr(pipeline[-1], "classes_", ()))
-    if len(good):
-        labels[good] = head.predict(extraction.vectors[good])
-    if hasattr(head, "predict_proba"):
-        probabilities = np.full((n, len(classes)), np.nan)
-        if len(good):
-            probabilities[good] = head.predict_proba(extraction.vectors[good])
-    return Predictions(
-        names=[str(s) if isinstance(s, str | os.PathLike) else f"sample {i}" for i, s in enumerate(samples)],
-        labels=labels,
-        classes=classes,
-        probabilities=probabilities,
-        errors=extraction.errors,
+    if isinstance(heads, str) or not len(heads) or len(set(heads)) < len(heads):
+        raise ParameterError(
+            f"heads={heads!r}: expected names, each once, some of {', '.join(map(repr, HEAD_NAMES))}."
+        )
+    for name in heads:
+        make_head(name)
+    labels = np.asarray(dataset.labels)
+    groups = None if dataset.groups is None else np.asarray(dataset.groups)
+    whole = dataset.split is None or ignore_split
+    split = np.full(len(labels), TRAIN) if whole else np.asarray(dataset.split)
+    known = np.flatnonzero(split == TRAIN)
+    if not len(known):
+        raise DatasetError(
+            f"{dataset.name}: its split has no part {TRAIN} (it has {', '.join(sorted(set(split.tolist())))}). Name one, or pass "
+            "ignore_split=True."
+        )
+    make_folds(
+        labels[known], None if groups is None else groups[known], n_splits=cv, random_state=random_state
     )
-
-
-def _features(backbone: Any, *, skip_unreadable: bool, verbose: bool, **parameters: Any) -> ImageFeatures:
-    known = set(ImageFeatures().get_params())
-    unknown = sorted(set(parameters) - known)
+    unknown = sorted(set(labels[split != ""].tolist()) - set(labels[known].tolist()), key=str)
     if unknown:
-        raise ParameterError(
-            f"unknown parameter(s) {', '.join(unknown)}; ImageFeatures takes {', '.join(sorted(known))}."
+        raise DatasetError(
+            f"{dataset.name}: a held-out part has samples of {', '.join(map(repr, unknown[:5]))}, and {TRAIN} has none. Add some "
+            "there, leave the class out, or pass ignore_split=True."
         )
-    return ImageFeatures(
-        backbone, on_error="nan" if skip_unreadable else "raise", verbose=verbose, **parameters
+    unused = int((split == "").sum())
+    if unused:
+        warnings.warn(
+            f"{dataset.name}: {unused} of {len(labels)} samples are in no part of the split and are not used. Fill in their "
+            "split, or pass ignore_split=True.",
+            FeatxWarning,
+            stacklevel=3,
+        )
+    return _Plan([str(sample) for sample in dataset.samples], labels, groups, split)
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place for the model that saving would refuse, before the work and not after it."""
+    target = out.expanduser().resolve()
+    replaceable(target, overwrite=overwrite)
+    nearest = next(path for path in target.parents if path.exists())
+    if not nearest.is_dir():
+        raise ArtifactError(
+            f"{out}: {nearest} is a file, and a folder is to be made in it. Choose another place."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ArtifactError(
+            f"{out}: {nearest} cannot be written. Make it writable, or choose another place for the model."
+        )
+
+
+def _find_copies(plan: _Plan, embedding: Embedding, kept: NDArray[np.intp]) -> tuple[Leak, ...]:
+    return copy_leaks(
+        embedding.keys[kept],
+        names=[plan.names[i] for i in kept.tolist()],
+        labels=plan.labels[kept],
+        groups=None if plan.groups is None else plan.groups[kept],
+        split=plan.split[kept],
     )
 
 
-def _with(fitted: ImageFeatures, **parameters: Any) -> ImageFeatures:
-    """A fitted transformer with other parameters, the given one left as it is."""
-    other = ImageFeatures(**{**fitted.get_params(deep=False), **parameters})
-    other.__dict__ |= {name: value for name, value in vars(fitted).items() if name.endswith("_")}
-    return other
+def _units(plan: _Plan, embedding: Embedding, training: NDArray[np.intp], cv: int) -> NDArray[Any] | None:
+    """What a fold keeps on one side: the groups; without groups the copies of an image, where there are any."""
+    if plan.groups is not None:
+        return plan.groups[training]
+    copies = content_groups(embedding.keys[training])
+    if copies is not None and most_folds(plan.labels[training], copies) < cv:
+        n = len(np.unique(copies))
+        raise DatasetError(
+            f"only {n} of {len(copies)} images are distinct, and a class has fewer than cv={cv} of them: copies of an image stay "
+            "in one fold. Use fewer folds, or add images that differ."
+        )
+    return copies
 
 
-def _read_with_labels_if_any(path: str | os.PathLike[str]) -> Dataset:
-    """A folder of classes or a CSV with labels keeps them; any other folder or CSV is read without."""
-    place = Path(path)
-    if place.is_dir() and not (place / "labels.csv").is_file():
-        try:
-            return read_dataset(place)
-        except (
-            DatasetError
-        ):  # not a folder a class; what is wrong with it otherwise shows in the second reading
-            return read_dataset(place, label_column=None)
-    if place.is_file() and "label" not in read_table(place).columns:
-        return read_dataset(place, label_column=None)
-    return read_dataset(place)
+def _judge(
+    head: Any, plan: _Plan, embedding: Embedding, kept: NDArray[np.intp]
+) -> dict[str, dict[str, float]]:
+    scores = {}
+    for part in sorted(set(plan.split[kept].tolist()) - {TRAIN, ""}):
+        rows = kept[plan.split[kept] == part]
+        scores[part] = score_head(head, embedding.vectors[rows], plan.labels[rows])
+    return scores
 
 
-def _relative(sample: Any, root: str) -> str:
-    try:
-        return Path(sample).relative_to(root).as_posix()
-    except ValueError:
-        return str(sample)
+def _warn_of(leaks: Sequence[Leak]) -> None:
+    for leak in leaks:
+        warnings.warn(str(leak), FeatxWarning, stacklevel=3)
 
 
 def _notes(dataset: Dataset, result: Training) -> str:
@@ -436,9 +299,14 @@ def _notes(dataset: Dataset, result: Training) -> str:
     counts = np.unique(np.asarray(dataset.labels), return_counts=True)
     classes = ", ".join(f"{label} ({n})" for label, n in zip(*counts, strict=True))
     grouped = f" in {len(set(dataset.groups))} groups" if dataset.groups is not None else ""
-    lines = [f"Trained on {result.n_train} images{grouped} of {dataset.name}; its classes: {classes}.", ""]
+    lines = [
+        f"Trained on {result.n_train} images of {dataset.name}: {len(dataset)} images{grouped}; {classes}.",
+        "",
+    ]
     lines += ["Cross-validated on the training part:", "", "```", result.comparison.format_table(), "```"]
     for part, scores in result.held_out.items():
         figures = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         lines += ["", f"On the held-out part {part!r}: {figures}."]
+    for leak in result.leaks:
+        lines += ["", f"Beware: {leak}"]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """The ``featx`` command: each subcommand is a thin skin over one public function.
 
-Owns exit statuses: 0 done, 1 something was found wrong (``doctor``, ``verify``), 2 a mistake of the user's, told in one line
-without a traceback, 130 interrupted.
+Owns exit statuses: 0 done, 1 something was found wrong (``doctor``, ``cache verify``), 2 a mistake of the user's, told in one
+line without a traceback, 130 interrupted. Results go to standard output; progress, warnings and errors to standard error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments : list of str, optional
         Words after ``featx``; None takes those of the process.
     """
-    from featx.cli.app import run
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        from featx.cli.running import run
 
-    return run(sys.argv[1:] if arguments is None else arguments)
+        return run(words)
+    except KeyboardInterrupt:  # while Python was still loading modules
+        return 130

@@ -1,10 +1,11 @@
-"""The commands, and how their errors leave the process."""
+"""The commands of the main job; those on the cache and on backbones have files of their own.
+
+A command parses, calls and prints. What it calls is imported in it, so that ``featx --help`` loads none of it.
+"""
 
 from __future__ import annotations
 
-import csv
-import sys
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,30 @@ import typer
 
 import featx
 from featx.cli import backbones, cache
-from featx.cli.output import console, print_error, print_json, print_table
-from featx.errors import FeatxError, FeatxWarning, ParameterError
+from featx.cli.options import (
+    BackboneOption,
+    CacheOption,
+    DeviceOption,
+    FileColumnOption,
+    GroupColumnOption,
+    JsonOption,
+    LabelColumnOption,
+    PoolingOption,
+    PreprocessOption,
+    QuietOption,
+    SkipOption,
+    SplitColumnOption,
+    TapOption,
+    cache_of,
+    column_choices,
+    preprocess_of,
+    shows_progress,
+    tap_of,
+)
+from featx.cli.output import print_csv, print_error, print_json, print_table, say
+from featx.errors import DatasetError, ParameterError, SampleError
 
-__all__ = ["app", "run"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="featx",
@@ -23,209 +44,230 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 app.add_typer(cache.app, name="cache")
 app.add_typer(backbones.app, name="backbones")
 
-# typer carries a click of its own in some versions and imports click in others; this is whichever it raises.
-_UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-Backbone = Annotated[
-    str, typer.Option("--backbone", "-b", help="A name, a folder in Hugging Face layout, or an .onnx file.")
-]
-Tap = Annotated[
-    list[str] | None, typer.Option("--tap", help="Where to read the network; may be given several times.")
-]
-Pooling = Annotated[str, typer.Option("--pooling", help="auto, avg, max, gem, cls or mean.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or tensorrt.")]
-Cache = Annotated[str, typer.Option("--cache", help='Folder of the store; "default" or "none".')]
-Skip = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and list them.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-
-
-def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit status; see :mod:`featx.cli`."""
-    warnings.showwarning = _show_warning
-    try:
-        result = app(args=arguments, prog_name="featx", standalone_mode=False)
-    except _UsageError as error:
-        error.show()
-        return int(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        print_error("interrupted. What was computed is stored: run the same command to go on.")
-        return 130
-    except FeatxError as error:
-        print_error(str(error))
-        return 2
-    except BrokenPipeError:
-        return 0
-    return result if isinstance(result, int) else 0
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *details: Any, **named: Any) -> None:
-    """featx's own warnings are for the user, in one line; others are a developer's and would only worry."""
-    if issubclass(category, FeatxWarning):
-        print_error(f"warning: {message}")
+_FIGURES = {  # of featx.evaluation.scores.Scores, to the titles of a table
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "macro_f1": "macro F1",
+    "roc_auc": "AUC",
+    "log_loss": "log loss",
+}
 
 
 @app.command()
 def train(
     data: Annotated[
-        Path, typer.Argument(help="A folder a class, or a CSV with file, label[, group][, split].")
+        Path,
+        typer.Argument(help="A folder with one subfolder a class, or a CSV with file,label[,group][,split]."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to save the model (a folder).")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where to save the model.", show_default=False),
     ] = None,
-    backbone: Backbone = "compact",
-    tap: Tap = None,
-    pooling: Pooling = "auto",
+    backbone: BackboneOption = "compact",
+    tap: TapOption = None,
+    pooling: PoolingOption = "auto",
+    preprocess: PreprocessOption = None,
     head: Annotated[
-        str, typer.Option("--head", help="Heads to compare, comma-separated.")
+        str, typer.Option("--head", metavar="NAMES", help="Heads to compare, separated by commas.")
     ] = "logistic,svm,xgboost",
-    group_column: Annotated[
-        str | None, typer.Option("--group-column", help="Column of samples that belong together.")
-    ] = None,
-    cv: Annotated[int, typer.Option("--cv", help="Folds.")] = 5,
+    cv: Annotated[int, typer.Option("--cv", help="Folds of the comparison.")] = 5,
     search: Annotated[
-        bool, typer.Option("--search", help="Search each head's grid, nested inside the folds.")
+        bool, typer.Option("--search", help="Search each head's parameters, nested inside the folds.")
     ] = False,
+    file_column: FileColumnOption = "file",
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    split_column: SplitColumnOption = None,
     ignore_split: Annotated[
-        bool, typer.Option("--ignore-split", help="Use all rows, whatever their split.")
+        bool, typer.Option("--ignore-split", help="Compare and fit on all rows, whatever their split.")
     ] = False,
-    skip_unreadable: Skip = False,
+    skip_unreadable: SkipOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is already there.")
     ] = False,
-    device: Device = "auto",
-    cache: Cache = "default",
+    device: DeviceOption = "auto",
+    cache: CacheOption = "default",
     seed: Annotated[int, typer.Option("--seed", help="Seed of folds and heads.")] = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Embed, compare heads by cross-validation, fit the best and save it."""
+    """Embed, compare heads, fit the best and save it.
+
+    Heads are compared by cross-validation, groups together in every fold. With a split, they are compared and fitted on its
+    part "train", and the other parts are predicted once, at the end.
+    """
+    columns = column_choices(file_column, label_column, group_column, split_column)
     result = featx.train(
-        data,
+        featx.read_dataset(data, **columns),
         out=out,
         backbone=backbone,
-        tap=tap or "pooled",
+        tap=tap_of(tap),
         pooling=pooling,
+        preprocess=preprocess_of(preprocess),
         heads=tuple(name.strip() for name in head.split(",") if name.strip()),
-        group_column=group_column,
         cv=cv,
         search=search,
         ignore_split=ignore_split,
         skip_unreadable=skip_unreadable,
         overwrite=overwrite,
         device=device,
-        cache=_cache(cache),
+        cache=cache_of(cache),
         random_state=seed,
-        verbose=not quiet and sys.stderr.isatty(),
+        verbose=shows_progress(quiet),
     )
     if as_json:
         print_json({**result.to_dict(), "out": None if out is None else str(out)})
         return
-    show = console().print
-    for error in result.skipped:
-        show(f"skipped  {error}")
-    show(result.comparison.format_table(), markup=False)
-    for part, scores in result.held_out.items():
-        show(f"held out, {part}: " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-    show(
-        f"best head: {result.comparison.best}, fitted on {result.n_train} images; {result.n_computed} computed now."
-    )
+    _say_skipped(result.skipped)
+    if result.ignored:
+        n = len(result.ignored)
+        say(f"ignored {n} file{'s' * (n > 1)}, no images or in no class, for example {result.ignored[0]}")
+    say(result.comparison.format_table())
+    if result.held_out:
+        say()
+        titles = [title for name, title in _FIGURES.items() if name in next(iter(result.held_out.values()))]
+        rows = [
+            [part, *(f"{scores[name]:.3f}" for name in _FIGURES if name in scores)]
+            for part, scores in result.held_out.items()
+        ]
+        print_table(["held out", *titles], rows)
+    say()
+    say(f"{result.comparison.best}, fitted on {result.n_train} images; {result.n_computed} embedded now.")
     if out is not None:
-        show(f"saved {out}. Next: featx predict {out} IMAGES...")
+        say(f"Saved {out}. Next: featx predict {out} IMAGES...")
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model saved by featx train or featx.save.")],
-    files: Annotated[list[str], typer.Argument(help="Image files.")],
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Json = False,
-    skip_unreadable: Skip = False,
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model saved by featx train or featx.save.")
+    ],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES", help="Image files, folders of them, or patterns like 'new/*.jpg'."
+        ),
+    ],
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: file, label, p_<class> ..., error.")
+    ] = False,
+    as_json: JsonOption = False,
+    skip_unreadable: SkipOption = False,
     device: Annotated[
-        str | None, typer.Option("--device", help="Where to compute; default: as the model was saved.")
+        str | None,
+        typer.Option("--device", help="Where to compute; default: as the model says.", show_default=False),
     ] = None,
-    cache: Cache = "default",
-    quiet: Quiet = False,
+    cache: CacheOption = "default",
+    quiet: QuietOption = False,
 ) -> None:
-    """Predict the labels of image files."""
+    """Predict the labels of images.
+
+    One row an image, in the order in which they are named; the images of a folder by name.
+    """
+    from featx.inputs.folders import image_files
+
+    if as_csv and as_json:
+        raise ParameterError("--csv and --json: give one of them.")
     result = featx.predict(
         model,
-        files,
+        image_files(files),
         device=device,
-        cache=_cache(cache),
+        cache=cache_of(cache),
         skip_unreadable=skip_unreadable,
-        verbose=not quiet and sys.stderr.isatty(),
+        verbose=shows_progress(quiet),
     )
     rows = result.rows()
     if as_json:
         print_json(rows)
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        print_csv(rows)
     else:
-        columns = ["file", "label", *(f"p({c})" for c in result.classes if result.probabilities is not None)]
-        print_table("", columns, [_prediction_row(row) for row in rows])
+        probable = [name for name in rows[0] if name.startswith("p_")]
+        columns = ["file", "label", *(f"p({name.removeprefix('p_')})" for name in probable)]
+        print_table(columns, [_prediction_cells(row, probable) for row in rows], right=columns[2:])
+    if len(result.errors) == len(rows):
+        raise DatasetError(f"none of the {len(rows)} images could be read.")
+    if result.errors:
+        print_error(
+            f"warning: {len(result.errors)} of {len(rows)} images could not be read and have no label."
+        )
 
 
 @app.command()
 def embed(
-    data: Annotated[Path, typer.Argument(help="A folder of images, or a CSV with a file column.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the vectors: a .npy file.")],
-    backbone: Backbone = "compact",
-    tap: Tap = None,
-    pooling: Pooling = "auto",
-    skip_unreadable: Skip = False,
-    device: Device = "auto",
-    cache: Cache = "default",
-    as_json: Json = False,
-    quiet: Quiet = False,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder of images, or a CSV with a file column.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the vectors: a .npy file.")
+    ],
+    backbone: BackboneOption = "compact",
+    tap: TapOption = None,
+    pooling: PoolingOption = "auto",
+    preprocess: PreprocessOption = None,
+    file_column: FileColumnOption = "file",
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    split_column: SplitColumnOption = None,
+    skip_unreadable: SkipOption = False,
+    device: DeviceOption = "auto",
+    cache: CacheOption = "default",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Write the vectors of a data set, and a manifest of its files and content digests."""
+    """Write vectors, and a manifest of files and digests.
+
+    The manifest's digests are samples for featx.ImageFeatures wherever the cache folder goes, without the images.
+    """
+    from featx.embedding import embedding_files
+    from featx.inputs.datasets import read_samples
+
+    embedding_files(out)  # refused before the work, not after it
+    columns = column_choices(file_column, label_column, group_column, split_column)
     result = featx.embed(
-        data,
+        read_samples(data, **columns),
         backbone=backbone,
-        tap=tap or "pooled",
+        tap=tap_of(tap),
         pooling=pooling,
+        preprocess=preprocess_of(preprocess),
         skip_unreadable=skip_unreadable,
         device=device,
-        cache=_cache(cache),
-        verbose=not quiet and sys.stderr.isatty(),
+        cache=cache_of(cache),
+        verbose=shows_progress(quiet),
     )
     written = featx.write_embedding(result, out)
     n, d = result.vectors.shape
     if as_json:
-        print_json(
-            {"n": n, "d": d, "n_computed": result.n_computed, "files": [str(path) for path in written]}
-        )
+        skipped = [{"file": e.name, "index": e.index, "reason": e.message} for e in result.skipped]
+        files = [str(path) for path in written]
+        print_json({"n": n, "d": d, "n_computed": result.n_computed, "files": files, "skipped": skipped})
         return
-    for i in sorted(result.errors):
-        console().print(f"skipped  {result.errors[i]}")
-    console().print(
-        f"{n} x {d} vectors, {result.n_computed} computed now: {', '.join(str(path) for path in written)}"
-    )
+    _say_skipped(result.skipped)
+    say(f"{n} x {d} vectors, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}")
 
 
 @app.command()
-def demo(
-    backbone: Backbone = "compact",
-    device: Device = "auto",
-) -> None:
-    """Do the main job on pictures that every installation has; downloads nothing."""
+def demo(backbone: BackboneOption = "compact", device: DeviceOption = "auto") -> None:
+    """Do the main job on pictures that come with scikit-learn.
+
+    Embeds, compares heads, saves a model and uses it, in a folder that is gone afterwards. Downloads nothing.
+    """
     from featx.demo import run_demo
 
-    run_demo(lambda line: console().print(line, markup=False), backbone=backbone, device=device)
+    run_demo(say, backbone=backbone, device=device)
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say which devices work here, why others do not, and what to do."""
+def doctor(as_json: JsonOption = False) -> None:
+    """Say which devices work here, and why others do not.
+
+    Exit status 1 where something is wrong that can be mended.
+    """
     from featx.doctor import examine
 
     findings = examine()
@@ -233,16 +275,16 @@ def doctor(as_json: Json = False) -> None:
         print_json([{n: getattr(f, n) for n in ("name", "status", "detail", "advice")} for f in findings])
     else:
         for finding in findings:
-            console().print(f"{finding.name:12} {finding.status:8} {finding.detail}", markup=False)
+            say(f"{finding.name:12} {finding.status:8} {finding.detail}")
             if finding.advice:
-                console().print(f"{'':21} {finding.advice}", markup=False)
+                say(f"{'':21} {finding.advice}")
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        console().print(f"featx {featx.__version__}")
+        say(f"featx {featx.__version__}")
         raise typer.Exit
 
 
@@ -255,17 +297,12 @@ def _root(
     """Options of featx itself."""
 
 
-def _cache(text: str) -> str | None:
-    if not text:
-        raise ParameterError('--cache must be "default", "none" or a folder, got an empty word.')
-    return None if text == "none" else text
+def _say_skipped(errors: Sequence[SampleError]) -> None:
+    for error in errors:
+        say(f"skipped {error}")
 
 
-def _prediction_row(row: dict[str, Any]) -> list[str]:
+def _prediction_cells(row: dict[str, Any], probable: list[str]) -> list[str]:
     if row["error"]:
-        return [row["file"], f"- {row['error']}", *("" for name in row if name.startswith("p_"))]
-    return [
-        row["file"],
-        str(row["label"]),
-        *(f"{value:.3f}" for name, value in row.items() if name.startswith("p_")),
-    ]
+        return [row["file"], f"- {row['error']}", *("" for _ in probable)]
+    return [row["file"], str(row["label"]), *(f"{row[name]:.3f}" for name in probable)]

@@ -6,25 +6,24 @@ from typing import Annotated, Any
 
 import typer
 
-from featx.backbones.backbone import Backbone
-from featx.backbones.sources import installed_names
-from featx.cli.output import console, print_json, print_table
+from featx.cli.options import JsonOption
+from featx.cli.output import print_json, print_table, say
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at backbones.", no_args_is_help=True)
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app = typer.Typer(help="Look at backbones.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the backbones that can be called by name."""
+    from featx.backbones.sources import installed_names
+
     names = {name: str(folder) for name, folder in sorted(installed_names().items())}
     if as_json:
         print_json(names)
     else:
-        print_table("", ["name", "folder"], names.items())
+        print_table(["name", "folder"], list(names.items()))
 
 
 @app.command()
@@ -39,19 +38,20 @@ def show(
     if as_json:
         print_json(facts)
         return
-    show_line = console().print
     for name in ("name", "file", "digest", "modality", "input", "producer", "parameters", "rows", "terms"):
         if facts[name]:
-            show_line(f"{name:12} {facts[name]}", markup=False)
+            say(f"{name:12} {facts[name]}")
     if facts["preprocess"]:
         fields = ", ".join(f"{name} {value}" for name, value in facts["preprocess"].items())
-        show_line(f"{'preprocess':12} {fields}", markup=False)
+        say(f"{'preprocess':12} {fields}")
     rows = [(t["name"], t["kind"], t["channels"], t["resolution"], t["tensor"]) for t in facts["taps"]]
-    print_table("", ["tap", "kind", "channels", "resolution", "tensor"], rows)
+    print_table(["tap", "kind", "channels", "resolution", "tensor"], rows, right=["channels"])
 
 
 def describe(reference: str) -> dict[str, Any]:
     """What ``featx backbones show`` prints, as plain values."""
+    from featx.backbones.backbone import Backbone
+
     backbone = Backbone.open(reference)
     info = backbone.info
     size = "any size" if info.input_size is None else f"{info.input_size[0]} x {info.input_size[1]} px"

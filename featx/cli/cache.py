@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from featx.cli.output import console, print_json, print_table, readable_bytes
+from featx.cli.options import JsonOption
+from featx.cli.output import print_json, print_table, readable_bytes, say
 from featx.errors import ParameterError
-from featx.store.locate import open_cache
-from featx.store.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from featx.store.store import EmbeddingStore, SpaceInfo
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at and tidy the store of vectors.", no_args_is_help=True)
+app = typer.Typer(help="Look at and tidy the store of vectors.", no_args_is_help=True, rich_markup_mode=None)
+
+_SHOWN_ID = 12  # hex digits of a space's id in a table; enough to name it
 
 CacheOption = Annotated[
     str,
     typer.Option(
-        "--cache", help="The store's folder; \"default\" is FEATX_CACHE or the user's cache folder."
+        "--cache",
+        metavar="FOLDER",
+        help="The store's folder; \"default\" is FEATX_CACHE or the user's cache folder.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SpaceArgument = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A space's id, or the beginning of it; see featx cache info.")
+]
 
 
 @app.command()
@@ -37,19 +45,10 @@ def info(cache: CacheOption = "default", as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"root": str(store.root), "n_bytes": total, "spaces": [_plain(space) for space in spaces]})
         return
-    rows = [
-        (
-            space.id,
-            _words(space.description),
-            space.n_rows,
-            readable_bytes(space.n_bytes),
-            _ago(space.last_used_s),
-        )
-        for space in spaces
-    ]
-    print_table(
-        f"{store.root}  {readable_bytes(total)}", ["space", "what", "rows", "size", "last used"], rows
-    )
+    say(f"{store.root}  {readable_bytes(total) if spaces else 'empty'}")
+    if spaces:
+        columns = ["space", "what", "rows", "size", "last used"]
+        print_table(columns, [_cells(space) for space in spaces], right=["rows", "size"])
 
 
 @app.command()
@@ -65,7 +64,7 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        console().print(str(report))
+        say(str(report))
     if not report.ok and not repair:
         raise typer.Exit(1)
 
@@ -74,74 +73,101 @@ def verify(
 def compact(cache: CacheOption = "default") -> None:
     """Merge the segments of every space into few files."""
     store = _open(cache)
-    for space in store.spaces():
+    spaces = store.spaces()
+    for space in spaces:
         store.merge(space.id)
-    console().print(f"{store.root}: merged {len(store.spaces())} spaces.")
+    say(f"{store.root}: merged the segments of {len(spaces)} space(s).")
 
 
 @app.command()
 def prune(
     max_bytes: Annotated[
-        str, typer.Option("--max", help='Largest size to keep, for example "5GB" or bytes.')
+        str, typer.Option("--max", metavar="SIZE", help='Largest size to keep: "5GB", "500MiB" or bytes.')
     ],
     cache: CacheOption = "default",
 ) -> None:
     """Forget the least recently used spaces until the store is small enough."""
+    largest = parse_bytes(max_bytes)
     store = _open(cache)
-    gone = store.prune(parse_bytes(max_bytes))
+    gone = store.prune(largest)
     left = sum(space.n_bytes for space in store.spaces())
-    console().print(f"{store.root}: {len(gone)} space(s) forgotten, {readable_bytes(left)} left.")
+    say(f"{store.root}: {len(gone)} space(s) forgotten, {readable_bytes(left)} left.")
 
 
 @app.command()
 def forget(
-    space: Annotated[str, typer.Argument(help="A space's id, or the beginning of it; see featx cache info.")],
+    space: SpaceArgument,
     cache: CacheOption = "default",
     digests: Annotated[
-        list[str] | None, typer.Option("--digest", help="Forget these samples only (32 hex digits).")
+        list[str] | None,
+        typer.Option(
+            "--digest",
+            metavar="HEX",
+            help="Forget these samples only: 32 hex digits each.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Forget a feature space, or single samples of it."""
+    from featx.store.digest import keys_array
+
+    keys = keys_array(map(_digest, digests)) if digests else None
     store = _open(cache)
     chosen = _space_id(store, space)
-    keys = None
-    if digests:
-        keys = np.stack([_key(text) for text in digests])
-    store.forget(chosen, keys)
-    console().print(f"{store.root}: forgot {len(digests) if digests else 'all'} row(s) of {chosen}.")
+    say(f"{store.root}: {store.forget(chosen, keys):,} row(s) of {chosen} forgotten.")
 
 
 @app.command()
 def export(
-    space: Annotated[str, typer.Argument(help="A space's id, or the beginning of it; see featx cache info.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write; .npy, with .keys.npy beside it.")],
+    space: SpaceArgument,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to write the rows: .npy, with .keys.npy beside it."
+        ),
+    ],
     cache: CacheOption = "default",
 ) -> None:
     """Write a space's rows and keys as two plain arrays."""
+    import numpy as np
+
+    from featx.outputs import check_output, npy_path, write_output
+
+    array = npy_path(out)
+    check_output(array)
     store = _open(cache)
     keys, rows = store.export(_space_id(store, space))
-    np.save(out, rows)
-    np.save(out.with_suffix(".keys.npy"), keys)
-    console().print(f"{out}: {rows.shape[0]} x {rows.shape[1]} {rows.dtype}")
+    write_output(array, lambda file: np.save(file, rows))
+    write_output(array.with_suffix(".keys.npy"), lambda file: np.save(file, keys))
+    say(f"{array}: {rows.shape[0]} x {rows.shape[1]} {rows.dtype}")
 
 
 def parse_bytes(text: str) -> int:
-    """``"5GB"``, ``"500 MiB"`` or ``"1000"`` as bytes; decimal and binary units are told apart."""
-    units = {"": 1, "b": 1}
-    for power, letter in enumerate("kmgt", start=1):
-        units |= {letter: 1000**power, f"{letter}b": 1000**power, f"{letter}ib": 1024**power}
-    number = text.strip().rstrip("bBkKmMgGtTiI ").strip()
-    unit = text.strip()[len(number) :].strip().lower()
-    try:
-        return int(float(number) * units[unit])
-    except (ValueError, KeyError):
-        raise ParameterError(f"--max must be a size such as 5GB, 500MiB or 1000000, got {text!r}.") from None
+    """``"5GB"``, ``"500 MiB"`` or ``"1000"`` as bytes; decimal and binary units are told apart.
+
+    Raises
+    ------
+    ParameterError
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i)?)?b?\s*", text.lower())
+    if found is None:
+        raise ParameterError(f"--max must be a size such as 5GB, 500MiB or 1000000, got {text!r}.")
+    number, letter, binary = found.groups()
+    power = " kmgt".index(letter or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 def _open(cache: str) -> EmbeddingStore:
-    store = open_cache(cache)
-    assert store is not None  # only cache=None opens none, and the command line cannot say it
-    return store
+    from featx.store.locate import open_cache
+    from featx.store.store import EmbeddingStore
+
+    if cache == "default":
+        store = open_cache(cache)
+        assert store is not None  # only cache=None opens none
+        return store
+    if not cache:
+        raise ParameterError('--cache must be "default" or a folder, got an empty word.')
+    return EmbeddingStore(cache, create=False)
 
 
 def _space_id(store: EmbeddingStore, start: str) -> str:
@@ -154,18 +180,24 @@ def _space_id(store: EmbeddingStore, start: str) -> str:
     return ids[0]
 
 
-def _key(text: str) -> Any:
+def _digest(text: str) -> bytes:
     digits = text.removeprefix("digest:")
-    try:
-        raw = bytes.fromhex(digits)
-    except ValueError:
-        raw = b""
-    if len(raw) != 16:
+    if re.fullmatch(r"[0-9a-fA-F]{32}", digits) is None:
         raise ParameterError(f"--digest must be 32 hex digits, got {text!r}.")
-    return np.frombuffer(raw, dtype=np.uint8)
+    return bytes.fromhex(digits)
 
 
-def _plain(space: Any) -> dict[str, Any]:
+def _cells(space: SpaceInfo) -> tuple[object, ...]:
+    return (
+        space.id[:_SHOWN_ID] if re.fullmatch(r"[0-9a-f]{32}", space.id) else space.id,
+        _words(space.description),
+        f"{space.n_rows:,}",
+        readable_bytes(space.n_bytes),
+        _ago(space.last_used_s),
+    )
+
+
+def _plain(space: SpaceInfo) -> dict[str, Any]:
     return {
         "id": space.id,
         "n_rows": space.n_rows,

@@ -1,44 +1,82 @@
-"""How the commands print: tables for people, JSON for programs, errors in one line."""
+"""How the commands print: tables for people, JSON and CSV for programs, errors in one line.
+
+Everything for a program goes to standard output, plain, whole and nothing else with it; what only a person wants to know goes to
+standard error. Cells are shortened on a terminal only: a pipe gets them whole.
+"""
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import json
+import math
+import os
+import re
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+from featx.errors import OutputError
 
-__all__ = ["console", "print_error", "print_json", "print_table", "readable_bytes"]
+__all__ = [
+    "close_output",
+    "finish_output",
+    "one_line",
+    "print_csv",
+    "print_error",
+    "print_json",
+    "print_table",
+    "readable_bytes",
+    "say",
+]
 
-
-def console() -> Console:
-    """Standard output as rich sees it now; plain where it is no terminal."""
-    return Console(highlight=False, soft_wrap=True)
-
-
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; numbers to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    cells = [[str(value) for value in row] for row in rows]
-    for at, column in enumerate(columns):
-        numeric = bool(cells) and all(row[at][:1].isdigit() or row[at] in ("", "-") for row in cells)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console().print(table)
+_NARROWEST = 8  # characters that a shortened column keeps
+_GAP = "  "
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+def say(text: str = "") -> None:
+    """Print a line on standard output; control characters in it are made visible."""
+    _write("\n".join(_visible(line) for line in text.split("\n")) + "\n")
 
 
 def print_error(message: str) -> None:
-    """Print one line on standard error."""
-    sys.stderr.write(f"featx: {message}\n")
+    """Print one line on standard error, in the words of the command line."""
+    with suppress(OSError):  # nobody is there to be told
+        sys.stderr.write(f"featx: {one_line(message)}\n")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output; what JSON cannot say becomes null or a string."""
+    _write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of the same columns as CSV on standard output; None is an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    _write(text.getvalue())
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()
+) -> None:
+    """Print a table, columns in ``right`` to the right; on a terminal the widest cells give way until a row fits a line."""
+    cells = [list(columns), *([_visible(str(value)) for value in row] for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    if _is_terminal():
+        _shrink(widths, shutil.get_terminal_size().columns)
+    for row in cells:
+        parts = [
+            _padded(_shortened(cell, width), width, name in right)
+            for cell, width, name in zip(row, widths, columns, strict=True)
+        ]
+        _write(_GAP.join(parts).rstrip() + "\n")
 
 
 def readable_bytes(n: int) -> str:
@@ -51,9 +89,145 @@ def readable_bytes(n: int) -> str:
     return f"{size:.1f} TiB"
 
 
+def finish_output() -> None:
+    """Flush standard output while its errors can still be told."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _refuse(error)
+
+
+def close_output() -> None:
+    """Give up standard output, so that the interpreter does not try to flush it at its end and complain."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+# What a message of the library says in Python, and how the command line says it.
+_FLAGS = {
+    'on_error="nan"': "--skip-unreadable",
+    "skip_unreadable=True": "--skip-unreadable",
+    "overwrite=True": "--overwrite",
+    "ignore_split=True": "--ignore-split",
+    "cache=None": "--cache none",
+    "preprocess=ImagePreprocess(...)": "--preprocess FILE",
+}
+_VALUED = "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|split_column|tap"
+
+
+def one_line(message: str) -> str:
+    """A message of the library's as one line that names options instead of parameters.
+
+    Examples
+    --------
+    >>> one_line('a.png: not an image. Remove it, or pass on_error="nan".')
+    'a.png: not an image. Remove it, or pass --skip-unreadable.'
+    >>> one_line("cv=1: expected at least 2.")
+    '--cv 1: expected at least 2.'
+    """
+    text = _without_preprocess_help(message)
+    for python, option in _FLAGS.items():
+        text = text.replace(python, option)
+    # Only where a word begins: a path may hold anything.
+    text = re.sub(rf"""(?<![^\s(])({_VALUED})=(?:(["'])(.*?)\2|([\w:.-]*\w)?)""", _with_option, text)
+    return _visible(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _with_option(found: re.Match[str]) -> str:
+    name = "--head" if found[1] == "heads" else f"--{found[1].replace('_', '-')}"
+    value = found[3] or found[4] or ""
+    opens = found.string[found.end() : found.end() + 1] in ("(", "[")
+    return f"{name} {value}" if value or opens else name
+
+
+def _without_preprocess_help(message: str) -> str:
+    """Of the table of fields that the library shows for a bare .onnx file, only the beginning: here a file is given."""
+    start = message.find("Say how pixels become")
+    if start < 0:
+        return message
+    return f"{message[:start]}Put the publisher's preprocessor_config.json beside it, or give one with --preprocess FILE."
+
+
+def _write(text: str) -> None:
+    # A name that the terminal's encoding lacks is shown escaped: no reason to fail at the end of the work.
+    if hasattr(sys.stdout, "reconfigure") and sys.stdout.errors != "backslashreplace":
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error: OSError) -> None:
+    # Windows calls a closed pipe an invalid argument.
+    if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):
+        raise BrokenPipeError from error
+    raise OutputError(
+        f"standard output: cannot be written ({error.strerror}). Free some space, or send it elsewhere."
+    ) from error
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _width(text: str) -> int:
+    """Cells of a terminal: East Asian wide characters take two, combining ones none (Unicode Standard Annex 11)."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def _shrink(widths: list[int], room: int) -> None:
+    """Take from the widest columns, in place, until they fit into ``room`` or are as narrow as is of use."""
+    while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - room) > 0:
+        widest = max(widths)
+        if widest <= _NARROWEST:
+            return
+        second = max((w for w in widths if w < widest), default=0)
+        at = widths.index(widest)
+        widths[at] = max(_NARROWEST, widest - excess, second if widths.count(widest) == 1 else widest - 1)
+
+
+def _shortened(cell: str, width: int) -> str:
+    """The cell in at most ``width`` cells; its middle goes: a path is told apart by its ends."""
+    if _width(cell) <= width:
+        return cell
+    head, tail = cell[: (width - 1) // 3], ""
+    for c in reversed(cell):
+        if _width(head) + 1 + _width(c + tail) > width:
+            break
+        tail = c + tail
+    return f"{head}…{tail}"
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(cell))
+    return space + cell if right else cell + space
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return str(value)
+    """A value as JSON can say it: NaN and infinity are null, numpy's values Python's, anything else its text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    # numpy's scalars and arrays know themselves as plain values; numpy need not be here.
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)

@@ -7,27 +7,23 @@ lists and the disk lacks are no error here: whoever reads them reports each, and
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from featx.errors import DatasetError
+from featx.errors import DatasetError, FeatxWarning
+from featx.inputs.folders import SPLITS, images_below, images_by_class, is_image
 from featx.inputs.tables import Table, is_missing, read_table
 
-__all__ = ["IMAGE_SUFFIXES", "Dataset", "count_missing", "read_dataset"]
+__all__ = ["Dataset", "count_missing", "read_dataset", "read_samples"]
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
-    | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
 _CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _LABELS_FILE = "labels.csv"
-# Spellings people use -> the three that Dataset.split holds
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLITS |= {"dev": "val", "test": "test", "testing": "test"}
 _SHOWN = 5  # names that a message lists
 
 
@@ -111,9 +107,83 @@ def read_dataset(
         If there is nothing to read, fewer than two classes, a column or a label is missing, one file has two labels,
         or a split is unknown; rows are named by their line.
     """
+    dataset = _read(
+        Path(path),
+        file_column=file_column,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+        image_root=image_root,
+    )
+    if len(dataset.classes) == 1:
+        raise DatasetError(
+            f"{path}: all {len(dataset)} samples are {dataset.classes[0]!r}; expected at least two classes."
+        )
+    return dataset
+
+
+def read_samples(
+    path: str | os.PathLike[str], *, label_column: str | None = "label", **columns: str | None
+) -> Dataset:
+    """Read a data set whose labels are welcome and not needed.
+
+    Parameters
+    ----------
+    path : path
+        As for :func:`read_dataset`; a folder need not have subfolders, a CSV needs no labels, and one class will do.
+    label_column : str or None
+    **columns
+        ``file_column``, ``group_column``, ``split_column`` of :func:`read_dataset`.
+
+    Raises
+    ------
+    DatasetError
+
+    Warns
+    -----
+    FeatxWarning
+        Labels are there and left out, as they cannot be used.
+    """
     place = Path(path)
+    table = place / _LABELS_FILE if (place / _LABELS_FILE).is_file() else place
+    given: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
+    reason = ""
+    try:
+        dataset = _read(place, label_column=label_column, **given)
+        loose = [name for name in dataset.skipped if is_image(name)]
+        if not loose:
+            return dataset
+        reason = f"{len(loose)} image(s) lie in no class, for example {loose[0]}"
+    except DatasetError as error:
+        # A folder without classes has no labels to lose, nor has a CSV without the column.
+        if table.is_file() and label_column is not None and label_column in read_table(table).columns:
+            reason = str(error).removeprefix(f"{table}: ")
+    dataset = _read(place, label_column=None, **given)
+    if reason:
+        warnings.warn(f"{table}: read without its labels. {reason}", FeatxWarning, stacklevel=2)
+    return dataset
+
+
+def count_missing(dataset: Dataset) -> int:
+    """How many of the samples are not files on this disk."""
+    return sum(not os.path.isfile(sample) for sample in dataset.samples)
+
+
+def _read(
+    place: Path,
+    *,
+    file_column: str = "file",
+    label_column: str | None = "label",
+    group_column: str | None = None,
+    split_column: str | None = None,
+    image_root: str | os.PathLike[str] | None = None,
+) -> Dataset:
     if place.is_dir():
         if not (place / _LABELS_FILE).is_file():
+            asked = {"group_column": group_column, "split_column": split_column}
+            _refuse_columns(
+                place, [f"{name}={column!r}" for name, column in asked.items() if column is not None]
+            )
             return _read_folder(place, labelled=label_column is not None)
         place = place / _LABELS_FILE
     if not place.exists():
@@ -142,74 +212,25 @@ def read_dataset(
         root=str(root),
     )
     _refuse_conflicts(dataset, table)
-    _refuse_one_class(dataset, place)
     return dataset
-
-
-def count_missing(dataset: Dataset) -> int:
-    """How many of the samples are not files on this disk."""
-    return sum(not os.path.isfile(sample) for sample in dataset.samples)
 
 
 def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
-    samples: list[str] = []
-    labels: list[str] = []
-    splits: list[str] = []
-    skipped: list[str] = []
-    for split, top in _class_folders(folder, skipped) if labelled else [("", folder)]:
-        for file in _files(top):
-            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
-                samples.append(file)
-                labels.append(top.name)
-                splits.append(split)
-            else:
-                skipped.append(os.path.relpath(file, folder))
-    if not samples:
+    found = images_by_class(folder) if labelled else images_below(folder)
+    if not found.files:
+        expected = "one subfolder a class, with files" if labelled else "files"
         raise DatasetError(
-            f"{folder}: no images found ({_skipped_words(skipped)}). Expected one subfolder a class, with files such "
-            f"as .jpg or .png inside, or a {_LABELS_FILE}."
+            f"{folder}: no images found ({_skipped_words(found.skipped)}). Expected {expected} such as .jpg or .png inside, "
+            f"or a {_LABELS_FILE}."
         )
-    dataset = Dataset(
-        samples=samples,
-        labels=np.array(labels) if labelled else None,
-        split=np.array(splits) if any(splits) else None,
+    return Dataset(
+        samples=found.files,
+        labels=np.array(found.labels) if labelled else None,
+        split=np.array(found.splits) if any(found.splits) else None,
         name=folder.resolve().name,
         root=str(folder),
-        skipped=tuple(skipped),
+        skipped=tuple(found.skipped),
     )
-    _refuse_one_class(dataset, folder)
-    return dataset
-
-
-def _class_folders(folder: Path, skipped: list[str]) -> list[tuple[str, Path]]:
-    """(split, folder of one class), in order; notes the files beside them as skipped."""
-    found = [("", entry) for entry in _subfolders(folder, folder, skipped)]
-    if not all(entry.name.lower() in _SPLITS for _, entry in found):
-        return found
-    return [
-        (_SPLITS[part.name.lower()], entry)
-        for _, part in found
-        for entry in _subfolders(part, folder, skipped)
-    ]
-
-
-def _subfolders(folder: Path, root: Path, skipped: list[str]) -> list[Path]:
-    entries = sorted(
-        (entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name
-    )
-    skipped += [str(entry.relative_to(root)) for entry in entries if not entry.is_dir()]
-    return [entry for entry in entries if entry.is_dir()]
-
-
-def _files(top: Path) -> Iterator[str]:
-    """Every file below, sorted; nothing hidden."""
-    for parent, subfolders, names in os.walk(top, onerror=_refuse_unlisted):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(names) if not name.startswith("."))
-
-
-def _refuse_unlisted(error: OSError) -> None:
-    raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror}).") from error
 
 
 def _skipped_words(skipped: Sequence[str]) -> str:
@@ -221,13 +242,13 @@ def _skipped_words(skipped: Sequence[str]) -> str:
 
 def _splits(table: Table, column: str) -> list[str]:
     cells = table.column(column, complete=False)
-    unknown = sorted({cell for cell in cells if cell.lower() not in _SPLITS and not is_missing(cell)})
+    unknown = sorted({cell for cell in cells if cell.lower() not in SPLITS and not is_missing(cell)})
     if unknown:
         raise DatasetError(
             f"{table.path}: column {column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))} on "
             f"{table.where(cells, lambda cell: cell in unknown)}; expected train, val (valid, validation, dev) or test."
         )
-    return [_SPLITS.get(cell.lower(), "") for cell in cells]
+    return [SPLITS.get(cell.lower(), "") for cell in cells]
 
 
 def _refuse_conflicts(dataset: Dataset, table: Table) -> None:
@@ -246,8 +267,9 @@ def _refuse_conflicts(dataset: Dataset, table: Table) -> None:
                 )
 
 
-def _refuse_one_class(dataset: Dataset, path: Path) -> None:
-    if len(dataset.classes) == 1:
+def _refuse_columns(folder: Path, asked: Sequence[str]) -> None:
+    if asked:
         raise DatasetError(
-            f"{path}: all {len(dataset)} samples are {dataset.classes[0]!r}; expected at least two classes."
+            f"{folder}: has no {_LABELS_FILE}, so there are no columns for {', '.join(asked)}. Give a CSV, or put a "
+            f"{_LABELS_FILE} into the folder."
         )

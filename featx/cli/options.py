@@ -1,0 +1,144 @@
+"""Options and arguments that several commands share, each written once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featx.errors import ParameterError, PreprocessError
+
+__all__ = [
+    "BackboneOption",
+    "CacheOption",
+    "DeviceOption",
+    "FileColumnOption",
+    "GroupColumnOption",
+    "JsonOption",
+    "LabelColumnOption",
+    "PoolingOption",
+    "PreprocessOption",
+    "QuietOption",
+    "SkipOption",
+    "SplitColumnOption",
+    "TapOption",
+    "cache_of",
+    "column_choices",
+    "preprocess_of",
+    "shows_progress",
+    "tap_of",
+]
+
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        "-b",
+        metavar="REF",
+        help="A name (see featx backbones list), a folder in Hugging Face layout, or an .onnx file.",
+    ),
+]
+TapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tap",
+        help='Where to read the network (see featx backbones show); several are put side by side. Default "pooled".',
+        show_default=False,
+    ),
+]
+PoolingOption = Annotated[
+    str, typer.Option("--pooling", help="How positions become one vector: auto, avg, max, gem, cls or mean.")
+]
+PreprocessOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--preprocess",
+        metavar="FILE",
+        help="A preprocessor_config.json, for a backbone that comes without one, or to use instead of its own.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:1 or tensorrt.")
+]
+CacheOption = Annotated[
+    str,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        help='Where vectors are kept; "default" is FEATX_CACHE or the user\'s cache folder, "none" keeps none.',
+    ),
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read, and list them.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+FileColumnOption = Annotated[
+    str, typer.Option("--file-column", metavar="NAME", help="Column of a CSV that names the files.")
+]
+LabelColumnOption = Annotated[
+    str, typer.Option("--label-column", metavar="NAME", help="Column of a CSV that holds the labels.")
+]
+GroupColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group-column",
+        metavar="NAME",
+        help='Column of what must stay together, such as a patient. Default: "group", where there is one.',
+        show_default=False,
+    ),
+]
+SplitColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split-column",
+        metavar="NAME",
+        help='Column of train, val and test. Default: "split", where there is one.',
+        show_default=False,
+    ),
+]
+
+
+def cache_of(text: str) -> str | None:
+    """``cache=`` of an option's text."""
+    if not text:
+        raise ParameterError('--cache must be "default", "none" or a folder, got an empty word.')
+    return None if text == "none" else text
+
+
+def tap_of(names: Sequence[str] | None) -> str | list[str]:
+    """``tap=`` of an option given any number of times."""
+    if not names:
+        return "pooled"
+    return names[0] if len(names) == 1 else list(names)
+
+
+def preprocess_of(path: Path | None) -> dict[str, Any] | None:
+    """``preprocess=`` from a file in Hugging Face's format."""
+    if path is None:
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PreprocessError(
+            f"{path}: not readable as JSON ({error}). Give a preprocessor_config.json."
+        ) from error
+    if not isinstance(config, dict):
+        raise PreprocessError(f"{path}: expected a JSON object, found {type(config).__name__}.")
+    return config
+
+
+def column_choices(file: str, label: str, group: str | None, split: str | None) -> dict[str, Any]:
+    """Keyword arguments of :func:`featx.read_dataset`."""
+    return {"file_column": file, "label_column": label, "group_column": group, "split_column": split}
+
+
+def shows_progress(quiet: bool) -> bool:
+    """Progress is for people: on a terminal, unless it is not wanted."""
+    return not quiet and sys.stderr.isatty()

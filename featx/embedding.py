@@ -1,0 +1,201 @@
+"""``embed``: the vectors of a data set, and files with which they can be used where the images may not go.
+
+Owns what is written beside the vectors: a manifest of files and content digests, and the feature spaces. A file asked for
+appears whole or not at all, and no file that it could be mistaken for is replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.errors import DatasetError, ParameterError, SampleError
+from featx.features import ImageFeatures
+from featx.inputs.datasets import Dataset, read_samples
+from featx.outputs import check_output, npy_path, write_output
+
+__all__ = ["DataLike", "Embedding", "embed", "embedding_files", "make_features", "write_embedding"]
+
+DataLike: TypeAlias = Dataset | str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """Vectors of a data set with what is needed to use them elsewhere.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, d)
+        NaN where a sample could not be read.
+    keys : ndarray of uint8, shape (n, 16)
+        Content digests; zero where a sample could not be read.
+    dataset : Dataset
+        The samples with labels, groups and split, in the order of the rows.
+    spaces : tuple of FeatureSpace
+        What the columns mean.
+    errors : dict of int to SampleError
+        What could not be read, by index.
+    n_computed : int
+        Distinct samples that met the network in this call.
+    """
+
+    vectors: NDArray[np.float32]
+    keys: NDArray[np.uint8]
+    dataset: Dataset
+    spaces: tuple[FeatureSpace, ...]
+    errors: dict[int, SampleError]
+    n_computed: int
+
+    @property
+    def skipped(self) -> tuple[SampleError, ...]:
+        """What could not be read, in the order of the samples."""
+        return tuple(self.errors[i] for i in sorted(self.errors))
+
+
+def embed(
+    data: DataLike,
+    *,
+    backbone: str | os.PathLike[str] | Backbone = "compact",
+    skip_unreadable: bool = False,
+    verbose: bool = False,
+    **features: Any,
+) -> Embedding:
+    """Embed every image of a data set.
+
+    Parameters
+    ----------
+    data : Dataset or path
+        See :func:`featx.read_dataset`; labels are not needed.
+    backbone : str, path or Backbone
+        See :class:`featx.ImageFeatures`.
+    skip_unreadable : bool
+        Give rows of NaN to images that cannot be read, instead of raising.
+    verbose : bool
+        Show progress.
+    **features
+        Further parameters of :class:`featx.ImageFeatures`: ``tap``, ``pooling``, ``device``, ``cache`` ...
+
+    Raises
+    ------
+    DatasetError
+        No data set there, or no image of it can be read.
+    BackboneError, SampleError, ParameterError
+    """
+    transformer = make_features(backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features)
+    dataset = data if isinstance(data, Dataset) else read_samples(data)
+    extraction = transformer.fit(None).extract(dataset.samples)
+    if len(extraction.errors) == len(dataset):
+        first = extraction.errors[min(extraction.errors)]
+        raise DatasetError(
+            f"{dataset.name}: none of its {len(dataset)} images could be read. The first: {first}"
+        )
+    return Embedding(
+        vectors=extraction.vectors,
+        keys=extraction.keys,
+        dataset=dataset,
+        spaces=tuple(transformer.spaces_),
+        errors=extraction.errors,
+        n_computed=extraction.n_computed,
+    )
+
+
+def make_features(
+    backbone: str | os.PathLike[str] | Backbone,
+    *,
+    skip_unreadable: bool = False,
+    verbose: bool = False,
+    **parameters: Any,
+) -> ImageFeatures:
+    """An unfitted :class:`featx.ImageFeatures`; names that it does not know are refused in words.
+
+    Raises
+    ------
+    ParameterError
+    """
+    known = sorted(set(ImageFeatures().get_params()) - {"backbone", "on_error", "verbose"})
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        hint = " on_error is skip_unreadable here." if "on_error" in unknown else ""
+        raise ParameterError(
+            f"unknown parameter(s) {', '.join(unknown)}; of ImageFeatures' parameters {', '.join(known)} can be given.{hint}"
+        )
+    return ImageFeatures(
+        backbone, on_error="nan" if skip_unreadable else "raise", verbose=verbose, **parameters
+    )
+
+
+def embedding_files(out: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+    """The files that :func:`write_embedding` makes: ``<out>.npy``, ``<out>.manifest.csv``, ``<out>.spaces.json``.
+
+    Raises
+    ------
+    OutputError
+        One of them cannot be written there.
+    """
+    array = npy_path(out)
+    files = array, array.with_suffix(".manifest.csv"), array.with_suffix(".spaces.json")
+    for path in files:
+        check_output(path)
+    return files
+
+
+def write_embedding(embedding: Embedding, out: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+    """Write vectors as ``.npy``, and beside it a manifest as ``.manifest.csv`` and the feature spaces as ``.spaces.json``.
+
+    The manifest's ``digest`` column holds ``digest:<32 hex>`` for each row: :class:`featx.ImageFeatures` takes these as samples
+    and serves their vectors from a store, so a model can be made where the images may not go. Files of these names are replaced.
+
+    Returns
+    -------
+    tuple of Path
+        The three files.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    array, manifest, spaces = embedding_files(out)
+    described = {
+        "n": len(embedding.vectors),
+        "spaces": [{"id": space.id, **space.to_dict()} for space in embedding.spaces],
+    }
+    table = _manifest(embedding).encode("utf-8", "surrogateescape")
+    text = (json.dumps(described, indent=2) + "\n").encode()
+    write_output(array, lambda file: np.save(file, embedding.vectors))
+    write_output(manifest, lambda file: file.write(table))
+    write_output(spaces, lambda file: file.write(text))
+    return array, manifest, spaces
+
+
+def _manifest(embedding: Embedding) -> str:
+    dataset = embedding.dataset
+    columns: dict[str, Sequence[Any]] = {
+        "row": range(len(dataset)),
+        "file": [_relative(sample, dataset.root) for sample in dataset.samples],
+        "digest": ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys],
+    }
+    optional = {"label": dataset.labels, "group": dataset.groups, "split": dataset.split}
+    columns |= {name: values.tolist() for name, values in optional.items() if values is not None}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def _relative(sample: Any, root: str) -> str:
+    try:
+        return Path(sample).relative_to(root).as_posix()
+    except ValueError:
+        return str(sample)

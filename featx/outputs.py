@@ -1,0 +1,82 @@
+"""Files that a user asked for: refused in words before the work, whole or not there after it.
+
+Owns the way from a result to a file with a name of the user's. An old file stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from featx.errors import FeatxError, OutputError
+
+__all__ = ["check_output", "npy_path", "write_output"]
+
+
+def npy_path(out: str | os.PathLike[str]) -> Path:
+    """``out``, with ``.npy`` at its end where it has another.
+
+    Raises
+    ------
+    OutputError
+        It is a folder.
+    """
+    given = Path(out).expanduser()
+    if given.is_dir():
+        raise OutputError(f"{given}: is a folder. Give the name of a file, such as {given / 'vectors.npy'}.")
+    return given if given.suffix == ".npy" else given.with_name(f"{given.name}.npy")
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises
+    ------
+    OutputError
+        There is no folder for it, the folder may not be written, or a folder has its name.
+    """
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {parent}. Make it, or choose another place.")
+    if path.is_dir():
+        raise OutputError(
+            f"{path}: is a folder, and a file of that name is to be written. Choose another name."
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {parent} cannot be written. Make it writable, or choose another place.")
+
+
+def write_output(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place and move it there.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced where it exists.
+    write : callable
+        Gets a binary file.
+
+    Raises
+    ------
+    OutputError
+        The disk refuses; what was at ``path`` before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except FeatxError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}). Check the free space and the permissions of its folder, "
+            "or choose another place. Vectors that the cache holds are not lost."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

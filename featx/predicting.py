@@ -1,0 +1,139 @@
+"""``predict``: the labels of images by a saved or fitted pipeline, each with what went wrong where something did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from featx.artifact import load
+from featx.errors import ParameterError, SampleError
+from featx.features import ImageFeatures
+from featx.inputs.samples import as_samples, sample_name
+from featx.store.store import EmbeddingStore
+
+__all__ = ["Predictions", "predict"]
+
+CacheLike: TypeAlias = str | os.PathLike[str] | EmbeddingStore | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Labels and, where the head gives them, probabilities; in the order of the samples.
+
+    Parameters
+    ----------
+    names : list of str
+        Paths as they were given; of other samples position and kind.
+    labels : ndarray of object, shape (n,)
+        None where a sample could not be read.
+    classes : ndarray, shape (k,)
+        Order of the columns of ``probabilities``; empty without them.
+    probabilities : ndarray of float64, shape (n, k), or None
+        NaN where a sample could not be read.
+    errors : dict of int to SampleError
+        What could not be read, by index.
+    """
+
+    names: list[str]
+    labels: NDArray[np.object_]
+    classes: NDArray[Any]
+    probabilities: NDArray[np.float64] | None
+    errors: dict[int, SampleError] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a sample, all of the same keys: ``file``, ``label``, a probability ``p_<class>`` each, ``error``.
+
+        Label and probabilities are None where the sample could not be read, and ``error`` is "" where it could.
+        """
+        rows: list[dict[str, Any]] = []
+        for i, name in enumerate(self.names):
+            row: dict[str, Any] = {"file": name, "label": self.labels[i]}
+            if self.probabilities is not None:
+                values = [None] * len(self.classes) if i in self.errors else self.probabilities[i].tolist()
+                row |= {f"p_{c}": p for c, p in zip(self.classes, values, strict=True)}
+            row["error"] = self.errors[i].message if i in self.errors else ""
+            rows.append(row)
+        return rows
+
+
+def predict(
+    model: str | os.PathLike[str] | Any,
+    samples: Sequence[Any],
+    *,
+    device: str | None = None,
+    cache: CacheLike = "default",
+    skip_unreadable: bool = False,
+    verbose: bool = False,
+) -> Predictions:
+    """Predict the labels of images with a saved or fitted pipeline.
+
+    Parameters
+    ----------
+    model : path or estimator
+        An artefact's folder, or a fitted Pipeline whose first step is an :class:`featx.ImageFeatures`, or a search over one.
+    samples : sequence of images
+        What :class:`featx.ImageFeatures` takes.
+    device : str, optional
+        Where to compute; None keeps what the pipeline says.
+    cache : "default", path, EmbeddingStore or None
+        Where vectors are kept, for a saved pipeline.
+    skip_unreadable : bool
+        Give no label to images that cannot be read, instead of raising.
+    verbose : bool
+        Show progress.
+
+    Returns
+    -------
+    Predictions
+        In the order of ``samples``.
+
+    Raises
+    ------
+    ArtifactError, SampleError, DeviceError, ParameterError
+    """
+    saved = isinstance(model, str | os.PathLike)
+    pipeline: Any = load(model, device=device, cache=cache) if saved else model
+    pipeline = getattr(pipeline, "best_estimator_", pipeline)
+    transformer = pipeline[0] if isinstance(pipeline, Pipeline) else None
+    if not isinstance(transformer, ImageFeatures) or len(pipeline) < 2:
+        raise ParameterError(
+            f"{model if saved else type(model).__name__}: expected a Pipeline whose first step is an ImageFeatures, found "
+            f"a {type(pipeline).__name__}. Call the estimator's own predict."
+        )
+    chosen = {"on_error": "nan" if skip_unreadable else "raise", "verbose": verbose}
+    if device is not None:
+        chosen["device"] = device
+    given = as_samples(samples)
+    extraction = _with(transformer, **chosen).extract(given)
+    head = pipeline[1:]
+    n = len(extraction.vectors)
+    good = np.asarray([i for i in range(n) if i not in extraction.errors], dtype=np.intp)
+    labels = np.full(n, None, dtype=object)
+    probabilities: NDArray[np.float64] | None = None
+    classes = np.asarray(getattr(pipeline[-1], "classes_", ()))
+    if len(good):
+        labels[good] = head.predict(extraction.vectors[good])
+    if hasattr(head, "predict_proba"):
+        probabilities = np.full((n, len(classes)), np.nan)
+        if len(good):
+            probabilities[good] = head.predict_proba(extraction.vectors[good])
+    return Predictions(
+        names=[sample_name(sample, i) for i, sample in enumerate(given)],
+        labels=labels,
+        classes=classes,
+        probabilities=probabilities,
+        errors=extraction.errors,
+    )
+
+
+def _with(fitted: ImageFeatures, **parameters: Any) -> ImageFeatures:
+    """A fitted transformer with other parameters, the given one left as it is."""
+    other = ImageFeatures(**{**fitted.get_params(deep=False), **parameters})
+    other.__dict__ |= {name: value for name, value in vars(fitted).items() if name.endswith("_")}
+    return other
