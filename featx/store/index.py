@@ -101,7 +101,7 @@ class Index:
         age |= {number: a for number, (_, a) in added.items()}
         overlapping = set(self.overlapping - gone)
         if added:
-            run = _sorted_run(added)
+            run = _sorted_run({number: segment[0] for number, segment in added.items()}, age)
             overlapping |= _doubled(run, run, offset=1)
             for other in runs:
                 overlapping |= _doubled(run, other, offset=0)
@@ -206,22 +206,22 @@ def groups(numbers: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
     ]
 
 
-def _sorted_run(added: Mapping[int, tuple[Words, tuple[int, str]]]) -> _Run:
-    numbers = sorted(added, key=lambda number: added[number][1])
-    words = [added[number][0] for number in numbers]
-    prefix = np.concatenate([w[:, 0] for w in words])
-    order = np.argsort(prefix, kind="stable")  # stable: the oldest stays first among equals
-    segment = np.repeat(np.array(numbers, np.uint32), [len(w) for w in words])
-    row = np.concatenate([np.arange(len(w), dtype=np.uint32) for w in words])
-    return _Run(prefix[order], segment[order], row[order], frozenset(numbers))
+def _sorted_run(words: Mapping[int, Words], age: Mapping[int, tuple[int, str]]) -> _Run:
+    prefix = np.concatenate([w[:, 0] for w in words.values()])
+    segment = np.repeat(np.array(list(words), np.uint32), [len(w) for w in words.values()])
+    row = np.concatenate([np.arange(len(w), dtype=np.uint32) for w in words.values()])
+    order = np.argsort(prefix)
+    prefix, segment, row = prefix[order], segment[order], row[order]
+    _sort_ties(prefix, segment, row, age)
+    return _Run(prefix, segment, row, frozenset(words))
 
 
 def _merged(one: _Run, other: _Run, age: Mapping[int, tuple[int, str]]) -> _Run:
     prefix = np.concatenate([one.prefix, other.prefix])
-    segment = np.concatenate([one.segment, other.segment])
-    row = np.concatenate([one.row, other.row])
     order = np.argsort(prefix, kind="stable")  # timsort: linear on two sorted runs
-    prefix, segment, row = prefix[order], segment[order], row[order]
+    prefix = prefix[order]
+    segment = np.concatenate([one.segment, other.segment])[order]
+    row = np.concatenate([one.row, other.row])[order]
     _sort_ties(prefix, segment, row, age)
     return _Run(prefix, segment, row, one.members | other.members)
 

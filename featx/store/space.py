@@ -31,8 +31,11 @@ from featx.store.segments import Segment
 
 __all__ = ["Space"]
 
-_GATHER_BYTES = 4 << 20
+_GATHER_BYTES = 512 << 10
 _ATTEMPTS = 8
+# Reading piece by piece is given up when the first few pieces are short on average.
+_FEW_PIECES = 4
+_LONG_PIECE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +84,7 @@ class Space:
             snapshot = self._refresh()
         for _ in range(_ATTEMPTS):
             try:
-                rows = self._view(snapshot, keys)
+                rows = self._in_order(snapshot, keys)
                 if rows is not None:
                     return rows, np.ones(len(keys), bool)
                 location = snapshot.index.locate(keys)
@@ -223,6 +226,11 @@ class Space:
             names = {segment.name for segment in live}
             removed = [number for number, segment in old.listed.items() if segment.name not in names]
             added = [segment for segment in live if segment.name not in before]
+            if added and len({(segment.d, segment.dtype) for segment in live}) > 1:
+                raise StoreCorruptError(
+                    f"{self.folder}: holds rows of different lengths or dtypes. Forget the space "
+                    f"(`featx cache forget {self.folder.name}`)"
+                )
             try:
                 opened = {
                     old.next_number + i: (
@@ -243,19 +251,26 @@ class Space:
             f"{self.folder}: its files vanish while they are being read; is something deleting them?"
         )
 
-    def _view(self, snapshot: _Snapshot, keys: Keys) -> np.ndarray | None:
-        """The rows as they lie on disk, when one segment holds exactly these keys in this order."""
-        if not len(keys):
-            return None
-        start = snapshot.index.locate(keys[:1])
-        number, row = int(start.segment[0]), int(start.row[0])
-        if number < 0 or number in snapshot.index.overlapping:
-            return None
-        there = snapshot.index.words[number][row : row + len(keys)]
+    def _in_order(self, snapshot: _Snapshot, keys: Keys) -> np.ndarray | None:
+        """Rows of keys that follow each other as they lie on disk, piece by piece; None when they do not.
+
+        One piece is a view. It costs a search a piece and one comparison of the keys, instead of a search a key.
+        """
         asked = as_words(keys)
-        if len(there) < len(asked) or (there[-1] != asked[-1]).any() or not np.array_equal(there, asked):
-            return None
-        return self._rows(snapshot, number)[row : row + len(keys)]
+        pieces: list[np.ndarray] = []
+        done = 0
+        while done < len(asked):
+            if len(pieces) >= _FEW_PIECES and done < _LONG_PIECE * len(pieces):
+                return None
+            start = snapshot.index.locate(keys[done : done + 1])
+            number, row = int(start.segment[0]), int(start.row[0])
+            if number < 0 or number in snapshot.index.overlapping:
+                return None
+            there = snapshot.index.words[number][row : row + len(asked) - done]
+            n_alike = _n_alike(there, asked[done : done + len(there)])
+            pieces.append(self._rows(snapshot, number)[row : row + n_alike])
+            done += n_alike
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else None
 
     def _gather(self, snapshot: _Snapshot, location: Location) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
         found = location.segment >= 0
@@ -264,16 +279,19 @@ class Space:
             return np.empty((0, 0), np.float32), found
         segment, row = location.segment[found], location.row[found]
         out = np.empty((len(row), some.d), np.dtype(some.dtype))
-        step = max(1, _GATHER_BYTES // max(1, out.itemsize * some.d))
+        # Rows pass through a buffer that stays in the processor's cache: numpy has no copy from places to places.
+        buffer = np.empty((max(1, _GATHER_BYTES // max(1, out.itemsize * some.d)), some.d), out.dtype)
         for number, where in groups(segment):
             rows, at = self._rows(snapshot, number), row[where]
-            if rows.shape[1] != some.d or rows.dtype != out.dtype:
-                raise StoreCorruptError(f"{self.folder}: holds rows of different lengths. Forget the space")
             if isinstance(where, slice):
                 np.take(rows, at, axis=0, out=out, mode="clip")
                 continue
-            for start in range(0, len(at), step):  # in steps: the gathered rows are copied once more
-                out[where[start : start + step]] = np.take(rows, at[start : start + step], axis=0)
+            for start in range(0, len(at), len(buffer)):
+                some_rows = at[start : start + len(buffer)]
+                into = buffer[: len(some_rows)]
+                out[where[start : start + len(buffer)]] = np.take(
+                    rows, some_rows, axis=0, out=into, mode="clip"
+                )
         return out, found
 
     def _rows(self, snapshot: _Snapshot, number: int) -> np.ndarray:
@@ -281,3 +299,17 @@ class Space:
         if rows is None:
             rows = snapshot.rows[number] = segments.read_rows(snapshot.listed[number])
         return rows
+
+
+def _n_alike(some: np.ndarray, others: np.ndarray) -> int:
+    """How many keys are alike from the beginning; at least the first one is."""
+    # The last one first: of keys in another order it nearly always differs, and nothing else need be read.
+    if (some[-1] == others[-1]).all() and np.array_equal(some, others):
+        return len(some)
+    n, step = 1, 64
+    while n < len(some):
+        alike = (some[n : n + step] == others[n : n + step]).all(axis=1)
+        if not alike.all():
+            return n + int(alike.argmin())
+        n, step = n + step, 2 * step
+    return len(some)
