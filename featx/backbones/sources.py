@@ -117,7 +117,10 @@ def _of_file(path: Path) -> Located:
 
 def _not_found(reference: str, named: dict[str, Path]) -> str:
     if reference.startswith("hub:"):
-        return f"{reference}: this version of featx does not download from a hub. Fetch the repository yourself and pass its folder."
+        return (
+            f"{reference}: this version of featx does not download from a hub. Fetch the repository yourself and "
+            "pass its folder."
+        )
     known = sorted(named)
     close = difflib.get_close_matches(reference, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
