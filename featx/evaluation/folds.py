@@ -1,0 +1,198 @@
+"""Folds for cross-validation: stratified by label, groups never on both sides, or an error that says why not.
+
+Invariant: every sample is tested once, every class is on both sides of every fold, and no group is. Labels and groups are
+checked here for everything that evaluates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.multiclass import type_of_target
+
+from featx.errors import DatasetError, ParameterError
+
+__all__ = ["Fold", "check_groups", "check_labels", "make_folds", "most_folds"]
+
+Fold: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Indices of the samples trained on, and of those tested."""
+
+_ATTEMPTS = 20  # the greedy division into groups can miss a possible one; another order often finds it
+
+
+def make_folds(
+    y: ArrayLike | Sequence[Any],
+    groups: ArrayLike | Sequence[Any] | None = None,
+    *,
+    n_splits: int = 5,
+    random_state: int = 0,
+) -> list[Fold]:
+    """Divide samples into folds of about equal size and class shares.
+
+    ``StratifiedKFold``, or ``StratifiedGroupKFold`` where there are groups, shuffled. Where the latter leaves a fold without
+    one of the classes, up to 19 further seeds, counted up from `random_state`, are tried.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels.
+    groups : array-like of shape (n_samples,), optional
+        Samples of one group, such as the slices of one patient, are on one side of each fold.
+    n_splits : int
+        Number of folds, at least 2.
+    random_state : int
+        Seed of the shuffle.
+
+    Returns
+    -------
+    list of (train, test)
+        Indices, each part in ascending order.
+
+    Raises
+    ------
+    DatasetError
+        Labels missing or of one class only, too few samples or groups of a class, or groups that allow no such folds.
+    ParameterError
+        Fewer than two folds asked for.
+
+    Examples
+    --------
+    >>> for train, test in make_folds(["a", "a", "b", "b"], n_splits=2):
+    ...     print(sorted(test.tolist()))
+    [0, 3]
+    [1, 2]
+    """
+    if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
+        raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
+    labels = check_labels(y)
+    units = None if groups is None else check_groups(groups, len(labels))
+    classes, codes = np.unique(labels, return_inverse=True)
+    possible = _units_per_class(codes, units)
+    rarest = int(possible.argmin())
+    if possible[rarest] < n_splits:
+        raise DatasetError(_too_few(str(classes[rarest]), int(possible[rarest]), n_splits, units is not None))
+    for attempt in range(1 if units is None else _ATTEMPTS):
+        folds = _divide(codes, units, n_splits, random_state + attempt)
+        if _complete(folds, len(classes), codes):
+            return folds
+    sizes = np.bincount(check_groups(groups, len(labels)) if groups is not None else codes)
+    raise DatasetError(
+        f"groups: in none of {_ATTEMPTS} divisions into {n_splits} folds did every fold train and test every class; the largest "
+        f"of {len(sizes)} groups holds {sizes.max()} of {len(labels)} samples. Use fewer folds or smaller groups."
+    )
+
+
+def most_folds(y: ArrayLike | Sequence[Any], groups: ArrayLike | Sequence[Any] | None = None) -> int:
+    """The number of samples, or of groups, that the rarest class has: no more folds than that can each test every class."""
+    labels = check_labels(y)
+    units = None if groups is None else check_groups(groups, len(labels))
+    return int(_units_per_class(np.unique(labels, return_inverse=True)[1], units).min())
+
+
+def check_labels(y: ArrayLike | Sequence[Any]) -> NDArray[Any]:
+    """Labels as an array of shape (n_samples,), of strings where they were objects.
+
+    Raises
+    ------
+    DatasetError
+        Empty, not one label a sample, missing (None, NaN, blank), of mixed types, continuous, or of one class only.
+    """
+    labels = _column(y, "labels")
+    kinds = {
+        type(value.item() if isinstance(value, np.generic) else value).__name__ for value in labels.tolist()
+    }
+    if len(kinds) > 1:
+        raise DatasetError(
+            f"labels: of several types ({', '.join(sorted(kinds))}). Make them all strings, or all whole numbers."
+        )
+    if labels.dtype == object:
+        labels = np.asarray(labels.tolist())
+    if type_of_target(labels) not in ("binary", "multiclass"):
+        raise DatasetError(
+            f"labels: numbers like {labels[0]} do not name classes. Give strings or whole numbers, or cut them into ranges."
+        )
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise DatasetError(
+            f"labels: all {len(labels)} are {str(classes[0])!r}, and a classifier needs 2 classes. Add samples of another."
+        )
+    return labels
+
+
+def check_groups(groups: ArrayLike | Sequence[Any], n_samples: int) -> NDArray[np.intp]:
+    """Groups as whole numbers from 0, of shape (n_samples,).
+
+    Raises
+    ------
+    DatasetError
+        Not one group a sample, or missing (None, NaN, blank).
+    """
+    values = _column(groups, "groups")
+    if len(values) != n_samples:
+        raise DatasetError(f"groups: {len(values)} for {n_samples} labels. Give one group a sample.")
+    names = values.tolist()
+    try:
+        distinct = sorted(
+            set(names)
+        )  # in this order the folds are those that scikit-learn makes of the names themselves
+    except TypeError:  # names of several types have no order, which does no harm
+        distinct = list(dict.fromkeys(names))
+    numbers = {name: i for i, name in enumerate(distinct)}
+    return np.asarray([numbers[name] for name in names], dtype=np.intp)
+
+
+def _column(values: ArrayLike | Sequence[Any], what: str) -> NDArray[Any]:
+    # A list of strings and NaN would become strings, "nan" among them: lists are looked at as they are.
+    array = np.asarray(values) if hasattr(values, "dtype") else np.asarray(values, dtype=object)
+    if array.ndim != 1:
+        raise DatasetError(
+            f"{what}: expected shape (n_samples,), found {array.shape}. Give one a sample, in a flat list."
+        )
+    if not len(array):
+        raise DatasetError(f"{what}: there are none. Give at least two samples of each of two classes.")
+    missing = [i for i, value in enumerate(array.tolist()) if _is_missing(value)]
+    if missing:
+        raise DatasetError(
+            f"{what}: {len(missing)} of {len(array)} are missing, the first at index {missing[0]}. Fill them in, or leave those "
+            "samples out."
+        )
+    return array
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return True
+    # pandas' NA and NaT compare with nothing; pandas itself need not be here.
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, str) and not value.strip())
+
+
+def _units_per_class(codes: NDArray[np.intp], groups: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    if groups is None:
+        return np.bincount(codes)
+    pairs = np.unique(np.column_stack([codes, groups]), axis=0)  # (class, group) that occur
+    return np.bincount(pairs[:, 0])
+
+
+def _divide(
+    codes: NDArray[np.intp], groups: NDArray[np.intp] | None, n_splits: int, random_state: int
+) -> list[Fold]:
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    return list(kind(n_splits, shuffle=True, random_state=random_state).split(codes, codes, groups))
+
+
+def _complete(folds: list[Fold], n_classes: int, codes: NDArray[np.intp]) -> bool:
+    """Whether both sides of every fold hold samples of every class."""
+    return all(len(np.unique(codes[part])) == n_classes for fold in folds for part in fold)
+
+
+def _too_few(name: str, found: int, n_splits: int, grouped: bool) -> str:
+    unit = "group" if grouped else "sample"
+    has = (
+        f"class {name!r} has {found} {unit}{'' if found == 1 else 's'}, and {n_splits} folds need {n_splits}"
+    )
+    remedy = f"Use cv={found}" if found > 1 else "Leave that class out"
+    return f"{unit}s: {has}. {remedy}, or add {unit}s of it."
