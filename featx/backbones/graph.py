@@ -166,6 +166,12 @@ def find_tap(info: GraphInfo, model: onnx.ModelProto, name: str) -> Tap:
     if found is not None:
         return found
     known = ", ".join(t.name for t in info.taps) or "none"
+    raise GraphError(
+        f"{_why_no_tap(info, wiring, name)}. Taps of this graph: {known}; or name any float tensor of it."
+    )
+
+
+def _why_no_tap(info: GraphInfo, wiring: Wiring, name: str) -> str:
     if name == "pooled":
         outputs = ", ".join(f"{t} {_shape_text(wiring.shapes.get(t))}" for t in info.outputs)
         reason = f"the graph does not end in one vector, map or token sequence (its outputs: {outputs})"
@@ -174,7 +180,9 @@ def find_tap(info: GraphInfo, model: onnx.ModelProto, name: str) -> Tap:
         reason = f"tensor {name!r} of shape {shape} cannot become one float vector a sample"
     else:
         reason = f"no tap and no tensor is named {name!r}"
-    raise GraphError(f"{reason}. Taps of this graph: {known}; or name any float tensor of it.")
+    if any(node.op_type.startswith("QLinear") for node in wiring.nodes):
+        reason += "; its activations are 8-bit (QLinear operators), so quantise it in the QDQ format instead"
+    return reason
 
 
 def wire_graph(model: onnx.ModelProto) -> Wiring:

@@ -59,12 +59,13 @@ def find_pooled(wiring: Wiring, outputs: Sequence[str]) -> str | None:
     while (node := wiring.made_by(tensor)) is not None and node.op_type in _SAME_ROWS | _SCORES:
         scored = scored or node.op_type in _SCORES
         tensor = node.input[0]
-    taken = _before_dense(wiring, tensor)
     rank = len(wiring.shapes.get(output, ()))
-    if _is_head(wiring, output, scored=scored, dense=taken is not None):
+    if scored or _holds_scores(wiring, output):
+        taken = _before_dense(wiring, tensor)
         if taken is not None:
             return back_over(wiring, taken, IDENTITIES)
-        if rank == 2:
+        pooled_last = node is not None and wiring.ends_map(node)
+        if rank == 2 and (scored or not pooled_last):
             return None
     if rank == 3 and not any(node.op_type in _ATTENTION_OPS for node in wiring.nodes):
         return None  # the boxes of a one-stage detector, say
@@ -91,15 +92,18 @@ def _is_bert_pooler(wiring: Wiring, tensor: str) -> bool:
     return node is not None and node.op_type == "Tanh"
 
 
-def _is_head(wiring: Wiring, output: str, *, scored: bool, dense: bool) -> bool:
-    """The rule in this module's docstring; without a dense layer, width says nothing."""
+def _holds_scores(wiring: Wiring, output: str) -> bool:
+    """Whether name or width of an output say that it holds scores of classes."""
     name = output.lower()
-    if scored or any(word in name for word in _SCORE_WORDS):
+    if any(word in name for word in _SCORE_WORDS):
         return True
-    if not dense or any(word in name for word in _EMBEDDING_WORDS):
+    if any(word in name for word in _EMBEDDING_WORDS):
         return False
-    # The last axis that is not 1, the first being the batch: SqueezeNet's scores are (n, 1000, 1, 1).
-    width = next((d for d in wiring.shapes.get(output, ())[:0:-1] if d != 1), None)
+    shape = wiring.shapes.get(output, ())
+    if output in wiring.stride:
+        width = shape[1 if wiring.layout[output] == "nchw" else -1]
+    else:  # the last axis that is not 1, the first being the batch: SqueezeNet's scores are (n, 1000, 1, 1)
+        width = next((d for d in shape[:0:-1] if d != 1), None)
     return width is None or width % 64 != 0
 
 

@@ -251,7 +251,7 @@ class _Table:
             for name in read:
                 waits = name and name not in self.constants and name not in self._settled
                 value = self._value(name) if waits else None
-                if value is not None:
+                if value is not None and value.size <= SMALL_TENSOR_ELEMENTS:
                     found[name] = value
                     self.shapes[name] = value.shape
         self._settled.update(found)

@@ -28,11 +28,14 @@ __all__ = [
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 IDENTITIES = frozenset({"Identity", "Dropout"})
 
+_QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 _MATMULS = frozenset(
     {"MatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul"}
 )
 # What stands between a dense layer or convolution and its output: bias, scales of quantisation, normalisation.
-_LINEAR_TAIL = frozenset({"Add", "Mul", "Cast", "Reshape", "DequantizeLinear", "BatchNormalization"})
+_LINEAR_TAIL = frozenset(
+    {"Add", "Mul", "Cast", "Reshape", "QuantizeLinear", "DequantizeLinear", "BatchNormalization"}
+)
 
 
 def back_over(wiring: Wiring, tensor: str, ops: Collection[str]) -> str:
@@ -43,10 +46,8 @@ def back_over(wiring: Wiring, tensor: str, ops: Collection[str]) -> str:
 
 
 def as_float(wiring: Wiring, tensor: str) -> str:
-    """A tensor, or the last float one that it was quantised from."""
-    while wiring.dtypes.get(tensor) not in FLOATS and tensor in wiring.dominator:
-        tensor = wiring.dominator[tensor]
-    return tensor
+    """A tensor, or the float one that it was quantised from."""
+    return tensor if wiring.dtypes.get(tensor) in FLOATS else back_over(wiring, tensor, _QUANTISING)
 
 
 def before_activation(wiring: Wiring, tensor: str) -> str:

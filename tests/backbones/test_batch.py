@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from featx.backbones.graph import inspect_graph, load_graph
+from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.surgery import cut_image_graph
 
 
@@ -37,6 +38,14 @@ def test_heads_that_share_the_axis_of_the_batch_are_freed(target: list[int], gra
     assert inspect_graph(net.model({"input": (1, 3, 16, 16)}, {"embedding": None})).fixed_batch is None
 
 
+def test_a_reshape_that_would_mix_rows_is_seen_though_its_shapes_fit(graphs: ModuleType) -> None:
+    # With more rows than one, (8, n) read as (n, 8) hands each row the numbers of others.
+    net = graphs.Net(opset=13)
+    y = net.op("Transpose", net.flat(net.conv(net.picture("input"), 8, 3, 2)), perm=[1, 0])
+    net.op("Reshape", y, net.weight([-1, 8], np.int64), out="embedding")
+    assert inspect_graph(net.model({"input": (1, 3, 16, 16)}, {"embedding": None})).fixed_batch == 1
+
+
 def test_a_batch_that_lies_inside_is_kept(graphs: ModuleType) -> None:
     # Features first: a constant shape cannot say which axis the rows went to.
     net = graphs.Net(opset=13)
@@ -53,14 +62,9 @@ def test_a_kept_batch_is_the_cut_graphs_too(graphs: ModuleType) -> None:
     model = net.model({"input": (1, 3, 16, 16)}, {"embedding": None})
     info = inspect_graph(model)
     assert info.fixed_batch == 1
-    cut = cut_image_graph(model, info, info.taps, poolings=["auto"], preprocess=any_preprocess((16, 16)))
+    preprocess = ImagePreprocess(size=(16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+    cut = cut_image_graph(model, info, info.taps, poolings=["auto"], preprocess=preprocess)
     assert cut.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
-
-
-def any_preprocess(size: tuple[int, int]) -> object:
-    from featx.backbones.preprocess import ImagePreprocess
-
-    return ImagePreprocess(size=size, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def test_an_open_batch_is_no_fixed_one(graphs: ModuleType) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import numpy as np
+import onnx
 import pytest
 
 from featx.backbones.graph import Tap, find_tap, inspect_graph
 from featx.errors import GraphError
 
 
-def pooled(model: object) -> Tap:
-    info = inspect_graph(model)  # type: ignore[arg-type]  # made by an untyped module
-    return find_tap(info, model, "pooled")  # type: ignore[arg-type]  # as above
+def pooled(model: onnx.ModelProto) -> Tap:
+    return find_tap(inspect_graph(model), model, "pooled")
 
 
 @pytest.mark.parametrize(
@@ -77,15 +78,11 @@ def test_a_head_of_several_dense_layers_is_cut_before_the_last(graphs: ModuleTyp
 
 
 def test_logits_beside_hidden_states_are_a_classifier(graphs: ModuleType) -> None:
-    model = graphs.resnet(output="logits")
-    pool = next(node for node in model.graph.node if node.op_type == "GlobalAveragePool")
-    model.graph.output.append(type(model.graph.output[0])(name=pool.input[0]))
-    pool_input = model.graph.output[-1].name
-    for node in model.graph.node:
-        node.input[:] = ["last_hidden_state" if t == pool_input else t for t in node.input]
-        node.output[:] = ["last_hidden_state" if t == pool_input else t for t in node.output]
-    model.graph.output[-1].name = "last_hidden_state"
-    assert pooled(model).channels == 20
+    net = graphs.Net()
+    y = net.op("Relu", net.conv(net.picture("input"), 8, 3, 2), out="last_hidden_state")
+    net.gemm(net.flat(y), 8, 10, out="logits")
+    tap = pooled(net.model({"input": ("n", 3, 16, 16)}, {"logits": None, "last_hidden_state": None}))
+    assert (tap.kind, tap.channels) == ("vector", 8)
 
 
 def test_a_pooler_with_tanh_is_passed_over_for_the_hidden_state(graphs: ModuleType) -> None:
@@ -109,16 +106,58 @@ def test_a_detector_lists_its_outputs_and_taps(graphs: ModuleType) -> None:
 def test_boxes_alone_are_no_tokens(graphs: ModuleType) -> None:
     net = graphs.Net()
     y = net.conv(net.conv_norm_relu(net.picture("input"), 8, 3, 2), 6)
-    net.op("Reshape", y, net.weight([0, 6, -1], np_int64()), out="output0")
+    net.op("Reshape", y, net.weight([0, 6, -1], np.int64), out="output0")
     model = net.model({"input": ("n", 3, 32, 32)}, {"output0": None})
     with pytest.raises(GraphError, match="does not end in one vector"):
         find_tap(inspect_graph(model), model, "pooled")
 
 
-def np_int64() -> type:
-    import numpy as np
+def test_scores_that_no_dense_layer_makes_are_left_to_the_user(graphs: ModuleType) -> None:
+    # The mean of two heads, as DeiT with distillation ends.
+    net = graphs.Net()
+    vector = net.flat(net.conv_norm_relu(net.picture("input"), 8, 3, 2))
+    total = net.op("Add", net.gemm(vector, 8, 10), net.gemm(vector, 8, 10))
+    net.op("Div", total, net.weight(2.0), out="scores")
+    model = net.model({"input": ("n", 3, 16, 16)}, {"scores": None})
+    with pytest.raises(GraphError, match=r"scores \(n, 10\)"):
+        pooled(model)
+    assert find_tap(inspect_graph(model), model, vector).channels == 8
 
-    return np.int64
+
+def test_a_statically_quantised_head_takes_the_dequantised_vector(graphs: ModuleType) -> None:
+    net = graphs.Net(opset=13)
+
+    def quantised(x: str) -> str:
+        scale, zero = net.weight(0.05), net.weight(128, np.uint8)
+        y = net.op("DequantizeLinear", net.op("QuantizeLinear", x, scale, zero), scale, zero)
+        net.channels[y] = net.channels[x]
+        return y
+
+    y = quantised(net.conv_norm_relu(quantised(net.picture("input")), 8, 3))
+    last = quantised(net.conv_norm_relu(y, 12, 3, 2))
+    vector = quantised(net.flat(last))
+    product = quantised(net.op("MatMul", vector, net.drawn(12, 10)))
+    net.op("Identity", quantised(net.op("Add", product, net.weight(np.zeros(10)))), out="output")
+    info = inspect_graph(net.model({"input": ("n", 3, 16, 16)}, {"output": None}))
+    assert [(tap.name, tap.tensor) for tap in info.taps] == [
+        ("stage1", y),
+        ("stage2", last),
+        ("pooled", vector),
+    ]
+
+
+def test_an_8_bit_tensor_says_how_to_quantise_instead(graphs: ModuleType) -> None:
+    net = graphs.Net(opset=13)
+    scale, zero, weight_zero = net.weight(0.05), net.weight(0, np.uint8), net.weight(0, np.int8)
+    eight_bit = net.op("QuantizeLinear", net.picture("input"), scale, zero)
+    weight = net.weight(net.rng.integers(-9, 9, (8, 3, 3, 3)), np.int8)
+    y = net.op("QLinearConv", eight_bit, scale, zero, weight, scale, weight_zero, scale, zero)
+    net.op("GlobalAveragePool", net.op("DequantizeLinear", y, scale, zero), out="embedding")
+    model = net.model({"input": ("n", 3, 16, 16)}, {"embedding": None})
+    info = inspect_graph(model)
+    assert find_tap(info, model, "pooled").channels == 8
+    with pytest.raises(GraphError, match="quantise it in the QDQ format"):
+        find_tap(info, model, y)
 
 
 def test_an_unknown_tap_lists_the_known_ones(graphs: ModuleType) -> None:
