@@ -177,7 +177,7 @@ def unshared_claim(keys: Keys, stored: npt.NDArray[np.bool_]) -> Claim:
 
 
 def has_live_claims(space: Path) -> bool:
-    """Whether anybody is computing something for this space now."""
+    """Whether anybody is computing something for this space now; the caller holds the space's mutex."""
     return any(True for _ in _live_claims(space / FOLDER))
 
 

@@ -54,7 +54,7 @@ class FileLock:
     ----------
     path : Path
     fd : int
-        Open for reading and writing.
+        Open for writing, where that is allowed.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -138,13 +138,7 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = True) -> FileLo
     """
     if not locks_enabled():
         return None
-    flags = (
-        os.O_RDWR
-        | (os.O_CREAT if create else 0)
-        | getattr(os, "O_CLOEXEC", 0)
-        | getattr(os, "O_NOINHERIT", 0)
-    )
-    fd = os.open(path, flags, 0o666)
+    fd = _open_file(path, create=create)
     try:
         _lock_now(fd, shared=shared)
     except OSError as error:
@@ -157,8 +151,7 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = True) -> FileLo
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds an exclusive lock on the file; False when it is gone or locks do not
-    work.
+    """Whether a living process holds an exclusive lock on the file, as far as locks work.
 
     Must not be asked about a file that this process itself has locked: on file systems that emulate these
     locks with POSIX record locks (NFS), closing any descriptor of a file frees every lock the process has on
@@ -166,8 +159,10 @@ def is_held(path: Path) -> bool:
     """
     try:
         lock = try_lock(path, shared=True, create=False)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True  # of another user, who lets nobody look
     if isinstance(lock, FileLock):
         lock.release()
         return False
@@ -238,6 +233,15 @@ def _is_at(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _open_file(path: Path, *, create: bool) -> int:
+    flags = os.O_RDWR | (os.O_CREAT if create else 0) | getattr(os, "O_NOINHERIT", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except PermissionError:
+        # Another user's file in a shared folder: whoever can read it can lock it, except on NFS.
+        return os.open(path, os.O_RDONLY | getattr(os, "O_NOINHERIT", 0))
 
 
 def _lock_now(fd: int, *, shared: bool) -> None:

@@ -5,10 +5,11 @@ is deleted, so no row is ever missing in between; a merge takes neighbours in ag
 of the oldest, so a row once read stays the same; what a checksum does not hold for is never written into
 something that looks sound.
 
-Merging goes by size. After a put, the longest row of youngest segments is merged in which none holds more
-than a quarter of the bytes: each time a row is copied its segment grows at least fourfold, so a row is copied
-O(log n) times and O(log n) segments remain. Replaced segments that were small enough never to be mapped are
-deleted at once, the others a day later, by `upkeep.sweep`.
+Merging goes by size. After a put, the longest row of youngest segments is merged in which none holds more than a
+quarter of the bytes: each time a row is copied its segment grows at least fourfold, so a row is copied O(log n) times.
+Of puts of like size O(log n) segments remain. Sizes can be made up so that hardly anything is ever balanced, so beyond
+64 segments all are merged. Replaced segments that were small enough never to be mapped are deleted at once, the others
+a day later, by `upkeep.sweep`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ logger = logging.getLogger("featx")
 
 MIN_MERGED = 8
 """Fewer segments than this are left alone."""
+
+MAX_SEGMENTS = 64
+"""More than this are merged, balanced or not, as far as `MAX_MERGED_BYTES` allows."""
 
 MAX_MERGED_BYTES = 512 << 20
 """What a put merges stays below this, so that no put copies for long. `merge` knows no limit."""
@@ -64,12 +68,14 @@ def plan_merge(sizes: Sequence[int]) -> int | None:
     True
     """
     start, total, largest = None, 0, 0
-    for position in range(len(sizes) - 1, -1, -1):
+    n = len(sizes)
+    for position in range(n - 1, -1, -1):
         total += sizes[position]
         largest = max(largest, sizes[position])
         if total > MAX_MERGED_BYTES:
             break
-        if len(sizes) - position >= MIN_MERGED and 4 * largest <= total:
+        balanced = n - position >= MIN_MERGED and 4 * largest <= total
+        if balanced or n - position > MAX_SEGMENTS:
             start = position
     return start
 

@@ -110,7 +110,7 @@ def make_room(folders: Sequence[Path], max_bytes: int, *, keep: str | None = Non
     for folder in sorted(folders, key=_last_used_s):
         if total <= max_bytes:
             break
-        if folder.name == keep or claims.has_live_claims(folder):
+        if folder.name == keep or _in_work(folder):
             continue
         delete_space(folder)
         total -= sizes[folder]
@@ -136,6 +136,11 @@ def delete_space(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def _in_work(folder: Path) -> bool:
+    with locks.exclusive(folder / segments.MUTEX):
+        return claims.has_live_claims(folder)
 
 
 def _n_bytes(folder: Path) -> int:

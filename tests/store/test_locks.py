@@ -181,3 +181,25 @@ def test_threads_exclude_each_other_without_file_locks_too(
         thread.start()
         thread.join()
     assert seen == [None]
+
+
+def test_a_lock_file_that_may_only_be_read_is_locked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("locking needs a writable file there")
+    path = tmp_path / "lock"
+    path.touch()
+    real_open = os.open
+
+    def refuse_writing(file: Path, flags: int, *args: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real_open(file, flags, *args)
+
+    monkeypatch.setattr(
+        os, "open", refuse_writing
+    )  # as another user's file answers; the superuser may write it
+    with exclusive(path) as held:
+        assert held is True
+        assert is_held(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from featx.errors import StoreCorruptError
 from featx.store import merging, segments
 from featx.store.digest import Keys
-from featx.store.merging import MAX_MERGED_BYTES, MIN_MERGED, plan_merge
+from featx.store.merging import MAX_MERGED_BYTES, MAX_SEGMENTS, MIN_MERGED, plan_merge
 from featx.store.store import EmbeddingStore
 from featx.store.upkeep import sweep
 
@@ -24,8 +24,8 @@ Rows = Callable[..., np.ndarray]
 MakeKeys = Callable[..., Keys]
 
 
-@given(st.lists(st.integers(1, 10_000), max_size=400))
-def test_any_puts_leave_few_segments_and_copy_each_row_few_times(puts: list[int]) -> None:
+def after_puts(puts: Iterable[int]) -> tuple[list[int], int]:
+    """Sizes of the segments that puts of these sizes leave, and how many bytes were copied."""
     sizes: list[int] = []
     n_copied = 0
     for size in puts:
@@ -33,24 +33,31 @@ def test_any_puts_leave_few_segments_and_copy_each_row_few_times(puts: list[int]
         while (start := plan_merge(sizes)) is not None:
             n_copied += sum(sizes[start:])
             sizes[start:] = [sum(sizes[start:])]
+    return sizes, n_copied
+
+
+@given(st.lists(st.integers(1, 10_000), max_size=MAX_SEGMENTS))
+def test_each_row_is_copied_few_times(puts: list[int]) -> None:
+    sizes, n_copied = after_puts(puts)
     total = max(1, sum(puts))
     assert sum(sizes) == sum(puts)
     # A copy grows a row's segment at least fourfold, from 1 byte to all of them at most.
     assert n_copied <= total * (1 + math.log(total, 4))
-    # Among the youngest k segments some one holds over a quarter of the bytes, for each k >= 8. Going back in age the
-    # bytes therefore grow by a third every so often; 8 + 3 log_4/3 bounds the count, and is generous.
-    assert len(sizes) <= MIN_MERGED + 3 * math.log(total, 4 / 3)
 
 
-def test_equal_puts_leave_as_many_segments_as_digits() -> None:
-    sizes: list[int] = []
-    most = 0
-    for _ in range(20_000):
-        sizes.append(1)
-        while (start := plan_merge(sizes)) is not None:
-            sizes[start:] = [sum(sizes[start:])]
-        most = max(most, len(sizes))
-    assert most <= MIN_MERGED * (1 + math.log(20_000, 8))
+def test_sizes_made_up_against_merging_leave_no_more_than_the_limit() -> None:
+    def unbalanced(total: int) -> list[int]:
+        part = 3 * total // 8
+        return [total] if total < 4 else [*unbalanced(part), total - 2 * part, *unbalanced(part)]
+
+    puts = unbalanced(100_000)
+    assert len(puts) > 1000
+    assert MIN_MERGED < len(after_puts(puts)[0]) <= MAX_SEGMENTS
+
+
+@pytest.mark.parametrize("n_puts", [100, 3000, 20_000])
+def test_equal_puts_leave_as_many_segments_as_digits(n_puts: int) -> None:
+    assert len(after_puts([1] * n_puts)[0]) <= MIN_MERGED * (1 + math.log(n_puts, 8))
 
 
 def test_a_put_never_merges_more_than_the_limit() -> None:
