@@ -33,6 +33,7 @@ GEM_EPS = 1e-6
 _LUMA_601 = (0.299, 0.587, 0.114)
 
 _OWN = "featx/"
+_TO_THE_END = 2**31 - 1  # beyond any sequence
 _PHRASES = {"vector": "a vector of", "map": "a map of", "tokens": "tokens of"}
 
 
@@ -79,31 +80,35 @@ class Writer:
     constants: list[TensorProto] = field(default_factory=list)
 
     def add(self, op: str, *inputs: str, out: str = "", **attributes: Any) -> str:
+        """Write a node; the name of the tensor that it makes."""
         out = out or f"{_OWN}{op.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{_OWN}{op}_{out}", **attributes))
         return out
 
     def constant(self, values: object, dtype: type[np.generic]) -> str:
+        """Write a constant; its name."""
         name = f"{_OWN}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
     def reduce(self, op: str, tensor: str, axes: Sequence[int]) -> str:
-        # The axes of reductions became an input with opset 18.
+        """Reduce over axes and drop them. The axes became an input with opset 18."""
         if self.opset >= 18:
             return self.add(op, tensor, self.constant(axes, np.int64), keepdims=0)
         return self.add(op, tensor, axes=list(axes), keepdims=0)
 
     def at_least(self, tensor: str, floor: float) -> str:
+        """Raise smaller values to a floor. The bounds of Clip became inputs with opset 11."""
         if self.opset >= 11:
             return self.add("Clip", tensor, self.constant(floor, np.float32))
         return self.add("Clip", tensor, min=floor)
 
     def from_token(self, tensor: str, first: int) -> str:
+        """Leave out the tokens before the given one. The bounds of Slice became inputs with opset 10."""
         if self.opset >= 10:
-            starts, ends, axes = ([first], [2**31 - 1], [1])
-            return self.add("Slice", tensor, *(self.constant(v, np.int64) for v in (starts, ends, axes)))
-        return self.add("Slice", tensor, starts=[first], ends=[2**31 - 1], axes=[1])
+            bounds = (self.constant([value], np.int64) for value in (first, _TO_THE_END, 1))
+            return self.add("Slice", tensor, *bounds)
+        return self.add("Slice", tensor, starts=[first], ends=[_TO_THE_END], axes=[1])
 
     def pixels_to_input(self, info: GraphInfo, preprocess: ImagePreprocess, *, dtype: str, out: str) -> None:
         """From ``pixels`` to the tensor that was the graph's input: channel order, type, scale and mean, layout.
