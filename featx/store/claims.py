@@ -1,12 +1,10 @@
 """Claims: who is computing which keys at this moment.
 
-Owns ``<space>/claims/``. A claim is a file that lists keys and is held locked by its living owner. The
-invariants: two live claims of one space never list the same key, and a claim whose owner has ended, however
-it ended, counts for nothing from that moment on. Claims only save work: nothing is wrong with the rows when
-they are lost.
+Owns ``<space>/claims/``. A claim is a file that lists keys and is held locked by its living owner. The invariants: two
+live claims of one space never list the same key, and a claim whose owner has ended, however it ended, counts for
+nothing from that moment on. Claims only save work: nothing is wrong with the rows when they are lost.
 
-Nobody waits while holding a claim (`Claim.wait` releases first), so claimants cannot wait for each other in a
-circle.
+Nobody waits while holding a claim (`Claim.wait` releases first), so claimants cannot wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -119,8 +117,7 @@ class _Held:
         with _registry:
             _own.pop(os.path.abspath(self.path), None)
         if os.name == "posix":
-            # Deleted while still locked, so that nobody takes the file for a dead claim's and waits for its
-            # lock.
+            # Deleted while still locked, so that nobody takes the file for a dead claim's and waits for its lock.
             with suppress(OSError):
                 os.unlink(self.path)
         self._lock.release()
@@ -169,8 +166,7 @@ def take_claim(space: Path, keys: Keys, stored: npt.NDArray[np.bool_]) -> Claim:
 
 
 def unshared_claim(keys: Keys, stored: npt.NDArray[np.bool_]) -> Claim:
-    """A claim where locks do not work: everything that is not stored is the caller's, once for each distinct
-    key."""
+    """A claim where locks do not work: everything that is not stored is the caller's, once for each distinct key."""
     mine = np.zeros(len(keys), bool)
     mine[first_occurrences(as_words(keys))] = True
     return Claim(mine & ~stored, np.zeros(len(keys), bool))
@@ -234,8 +230,7 @@ def _is_live(claim: _Held | Path) -> bool:
 
 
 def _forget_after_fork() -> None:
-    """The claims a forked child finds in memory are its parent's: it asks the file system about them, like
-    anybody."""
+    """The claims a forked child finds in memory are its parent's: it asks the file system about them, like anybody."""
     global _registry
     _registry = threading.Lock()
     for held in _own.values():

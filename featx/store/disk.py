@@ -1,5 +1,4 @@
-"""Bytes onto disk: files written whole and synced, npy arrays block by block, errors in the store's own
-words.
+"""Bytes onto disk: files written whole and synced, npy arrays block by block, errors in the store's own words.
 
 Owns every write of content that the store makes. The invariant: a file written here is complete and on disk
 when the call returns. It refuses to overwrite.

@@ -1,8 +1,7 @@
 """Segments in the making: written under temporary names, published in one step or not at all.
 
-Owns how a segment comes to be. The invariant: its ``.json`` is renamed into place last, after its arrays were
-synced, renamed and found still there, so a crash at any moment leaves at worst files that belong to no
-segment.
+Owns how a segment comes to be. The invariant: its ``.json`` is renamed into place last, after its arrays were synced,
+renamed and found still there, so a crash at any moment leaves at worst files that belong to no segment.
 """
 
 from __future__ import annotations

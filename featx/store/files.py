@@ -33,8 +33,7 @@ _DESCRIPTION = {
 _RECENT_NS = 2_000_000_000
 _FIELDS = Struct("<3q2Q")
 _WORD = (1 << 64) - 1
-# The last bit of an identity says that the file was changed just now: such an identity is never stored, so
-# never found.
+# The last bit of an identity says that the file was changed just now: such an identity is never stored, so never found.
 _RECENT_BIT = np.uint8(1)
 
 
@@ -124,8 +123,7 @@ def identify(paths: Sequence[str | os.PathLike[str]]) -> Keys:
 def _looks(paths: Iterable[str | os.PathLike[str]], missing: list[int], recent: list[int]) -> Iterator[bytes]:
     """What makes each file the same file, as bytes; notes which are missing or were changed just now.
 
-    One pass without function calls of our own: beside the system call, this loop is most of what a warm run
-    costs.
+    One pass without function calls of our own: beside the system call, this loop is most of what a warm run costs.
     """
     stat, pack = os.stat, _FIELDS.pack
     here = os.path.join(os.getcwd(), "")

@@ -64,8 +64,7 @@ class Index:
     age : mapping of number -> tuple
         Smaller is older.
     overlapping : frozenset of numbers
-        Segments that hold a key which another one holds too. Without locks two processes can store the same
-        key.
+        Segments that hold a key which another one holds too. Without locks two processes can store the same key.
     """
 
     words: Mapping[int, Words]
@@ -102,9 +101,9 @@ class Index:
         overlapping = set(self.overlapping - gone)
         if added:
             run = _sorted_run({number: segment[0] for number, segment in added.items()}, age)
-            overlapping |= _doubled(run, run, offset=1)
+            overlapping |= _doubled_within(run)
             for other in runs:
-                overlapping |= _doubled(run, other, offset=0)
+                overlapping |= _doubled_between(run, other)
             runs.append(run)
             runs.sort(key=lambda run: -len(run.prefix))
             while len(runs) > 1 and len(runs[-2].prefix) <= 4 * len(runs[-1].prefix):
@@ -191,8 +190,7 @@ def first_occurrences(words: Words) -> npt.NDArray[np.intp]:
 
 
 def groups(numbers: np.ndarray) -> list[tuple[int, np.ndarray | slice]]:
-    """Each distinct number with the positions that hold it, ascending; a slice where there is only one
-    number."""
+    """Each distinct number with the positions that hold it, ascending; a slice where there is only one number."""
     if not len(numbers):
         return []
     if (numbers == numbers[0]).all():
@@ -256,16 +254,17 @@ def _without(run: _Run, gone: frozenset[int]) -> _Run | None:
     return _Run(run.prefix[keep], run.segment[keep], run.row[keep], run.members - dead)
 
 
-def _doubled(new: _Run, old: _Run, *, offset: int) -> set[int]:
-    """Segments of either run with a prefix that the other run has too; ``offset`` 1 compares a run with
-    itself.
+def _doubled_within(run: _Run) -> set[int]:
+    """Segments with a prefix that occurs twice in the run.
 
-    A collision of two different keys counts as well: it costs a copy where a view would have done, nothing
-    else.
+    A collision of two different keys counts as well: it costs a copy where a view would have done, nothing else.
     """
-    if offset:
-        pairs = np.flatnonzero(new.prefix[1:] == new.prefix[:-1])
-        return set(new.segment[pairs].tolist()) | set(new.segment[pairs + 1].tolist())
-    position = np.minimum(np.searchsorted(old.prefix, new.prefix), len(old.prefix) - 1)
-    pairs = np.flatnonzero(old.prefix[position] == new.prefix)
-    return set(new.segment[pairs].tolist()) | set(old.segment[position[pairs]].tolist())
+    first = np.flatnonzero(run.prefix[1:] == run.prefix[:-1])
+    return set(run.segment[first].tolist()) | set(run.segment[first + 1].tolist())
+
+
+def _doubled_between(one: _Run, other: _Run) -> set[int]:
+    """Segments of either run with a prefix that the other run has too."""
+    position = np.minimum(np.searchsorted(other.prefix, one.prefix), len(other.prefix) - 1)
+    same = np.flatnonzero(other.prefix[position] == one.prefix)
+    return set(one.segment[same].tolist()) | set(other.segment[position[same]].tolist())

@@ -1,10 +1,8 @@
-"""Advisory locks on files, between processes, threads and store instances, with a fallback where there are
-none.
+"""Advisory locks on files, between processes, threads and store instances, with a fallback where there are none.
 
-Owns the only use of ``fcntl`` and ``msvcrt``. The invariant: a lock is gone the moment its owner is, however
-it ended, because the operating system holds it and not a file's existence. It refuses nothing: on a file
-system without working locks, ``exclusive`` yields False and ``try_lock`` returns None, and callers go on
-without.
+Owns the only use of ``fcntl`` and ``msvcrt``. The invariant: a lock is gone the moment its owner is, however it ended,
+because the operating system holds it and not a file's existence. It refuses nothing: on a file system without working
+locks, ``exclusive`` yields False and ``try_lock`` returns None, and callers go on without.
 
 A lock belongs to the process that took it: a forked child closes its copies of the descriptors, so that it
 neither holds nor frees its parent's locks.
@@ -32,8 +30,7 @@ __all__ = ["FileLock", "exclusive", "is_held", "locks_enabled", "locks_work", "t
 logger = logging.getLogger("featx")
 
 LOCKS_VARIABLE = "FEATX_STORE_LOCKS"
-"""Set to ``0``, the store works without locks: for file systems whose locks hang, and for tests of that
-case."""
+"""Set to ``0``, the store works without locks: for file systems whose locks hang, and for tests of that case."""
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _LONGEST_SLEEP_S = 0.05
@@ -153,9 +150,8 @@ def try_lock(path: Path, *, shared: bool = False, create: bool = True) -> FileLo
 def is_held(path: Path) -> bool:
     """Whether a living process holds an exclusive lock on the file, as far as locks work.
 
-    Must not be asked about a file that this process itself has locked: on file systems that emulate these
-    locks with POSIX record locks (NFS), closing any descriptor of a file frees every lock the process has on
-    it.
+    Must not be asked about a file that this process itself has locked: on file systems that emulate these locks with
+    POSIX record locks (NFS), closing any descriptor of a file frees every lock the process has on it.
     """
     try:
         lock = try_lock(path, shared=True, create=False)
@@ -271,8 +267,7 @@ def _report(path: Path, error: OSError) -> None:
 
 
 def _forget_after_fork() -> None:
-    """In a forked child: the descriptors are the parent's, and so is any mutex a thread of the parent
-    held."""
+    """In a forked child: the descriptors are the parent's, and so is a mutex that one of its threads held."""
     global _registry
     _registry = threading.Lock()
     _thread_mutexes.clear()

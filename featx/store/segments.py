@@ -4,8 +4,7 @@ Owns the names and the format of a segment's three files. The invariants: a segm
 does; nothing published is ever written to or truncated; every array opens with ``numpy.load(mmap_mode="r")``
 alone. It refuses segments of a format it does not know. Writing them is in ``drafts.py``.
 
-A segment is named ``<time>-<pid>-<random>``: nanoseconds since 1970 in twenty digits, so that names sort by
-age.
+A segment is named ``<time>-<pid>-<random>``: nanoseconds since 1970 in twenty digits, so that names sort by age.
 """
 
 from __future__ import annotations
@@ -111,8 +110,7 @@ class Listing:
     replaced : tuple of Segment
         Still there, but their rows are in a live one.
     strays : tuple of str
-        Files that belong to no segment: of writers at work or ended, or of a segment whose ``.json`` is
-        damaged.
+        Files that belong to no segment: of writers at work or ended, or of a segment whose ``.json`` is damaged.
     """
 
     live: tuple[Segment, ...]

@@ -74,9 +74,8 @@ class Space:
         Returns
         -------
         rows : (m, d)
-            Of the keys found, in their order. Read-only and mapped from disk, without a copy, when one
-            segment holds exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the
-            space is empty.
+            Of the keys found, in their order. Read-only and mapped from disk, without a copy, when one segment holds
+            exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the space is empty.
         found : (n,) bool
         """
         snapshot = self._snapshot
@@ -143,8 +142,7 @@ class Space:
         first = first_occurrences(as_words(keys))
         n_vanished = 0
         with disk.writing(self.root, rows.nbytes + keys.nbytes):
-            # Each round that publishes nothing has found keys that others stored meanwhile, so there is a
-            # last one.
+            # Each round that publishes nothing has found keys that others stored meanwhile, so there is a last one.
             while True:
                 now = self._refresh()
                 self._check_shape(now, rows)

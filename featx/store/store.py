@@ -49,8 +49,7 @@ class EmbeddingStore:
     Parameters
     ----------
     root : path
-        The store's folder. Created when missing, with mode 0700: rows derive from files that may be
-        sensitive.
+        The store's folder. Created when missing, with mode 0700: rows derive from files that may be sensitive.
     max_bytes : int, optional
         Size cap. Past it, the spaces that were not used for longest are deleted as new rows come in, never
         the one being written to, nor one somebody is computing for.
@@ -133,9 +132,8 @@ class EmbeddingStore:
         Returns
         -------
         rows : (m, d)
-            Of the m keys found, in their order. A read-only view of the file, without a copy, when one
-            segment holds exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the
-            space is empty.
+            Of the m keys found, in their order. A read-only view of the file, without a copy, when one segment holds
+            exactly these keys in this order; otherwise a new array. Of shape (0, 0) while the space is empty.
         found : (n,) bool
 
         Raises
@@ -208,9 +206,8 @@ class EmbeddingStore:
         Returns
         -------
         Claim
-            ``claim.mine`` is True where the caller is to compute the row. Use it in a ``with``: put the rows,
-            call ``claim.wait()``, look up the rest. Without working locks every key that is not stored is the
-            caller's.
+            ``claim.mine`` is True where the caller is to compute the row. Use it in a ``with``: put the rows, call
+            ``claim.wait()``, look up the rest. Without working locks every key that is not stored is the caller's.
         """
         keys = _checked_keys(keys)
         try:
@@ -258,8 +255,7 @@ class EmbeddingStore:
         Parameters
         ----------
         repair : bool
-            Remove damaged segments (their rows are then computed again) and files days old that belong to
-            none.
+            Remove damaged segments (their rows are then computed again) and files days old that belong to none.
 
         Returns
         -------

@@ -87,8 +87,7 @@ def verify(folder: Path, *, repair: bool = False) -> SpaceReport:
     ----------
     folder : Path
     repair : bool
-        Remove damaged segments, whose rows are then computed again, and orphans and replaced files that are a
-        day old.
+        Remove damaged segments, whose rows are then computed again, and orphans and replaced files that are a day old.
 
     Returns
     -------

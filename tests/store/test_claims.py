@@ -46,6 +46,7 @@ def test_every_missing_key_has_one_claimant(
     with store.claim("space", keys[:6]) as one, twin.claim("space", keys) as two:
         assert one.mine.tolist() == [False] * 2 + [True] * 4
         assert two.mine.tolist() == [False] * 6 + [True] * 4
+        assert two.taken.tolist() == [False] * 2 + [True] * 4 + [False] * 4
 
 
 def test_a_key_given_twice_is_claimed_once(store: EmbeddingStore, make_keys: MakeKeys) -> None:
