@@ -19,7 +19,14 @@ from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError
 from featx.inference.extract import Extraction, Plan, extract
-from featx.inference.runtime import Session, cpu_threads, parse_device, resolve_device, session_pool
+from featx.inference.runtime import (
+    Session,
+    cpu_threads,
+    default_batch,
+    parse_device,
+    resolve_device,
+    session_pool,
+)
 from featx.inputs.samples import as_samples
 from featx.progress import progress_bar
 from featx.store.files import FileDigests
@@ -28,7 +35,6 @@ from featx.store.store import EmbeddingStore
 
 __all__ = ["ImageFeatures"]
 
-_GPU_BATCH = 64
 _PROBE_PX = 224
 
 
@@ -229,15 +235,13 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
 
     def _plan(self, backbone: Backbone, spaces: list[FeatureSpace], store: EmbeddingStore | None) -> Plan:
         device = resolve_device(self.device)
+        height, width = backbone.pixels().output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
 
         def session() -> Session:
             key = (tuple(space.id for space in spaces), device)
             return session_pool().get(key, make)
 
         def make() -> Session:
-            height, width = (
-                backbone.pixels().output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
-            )
             noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
             return Session(
                 backbone.cut(spaces).SerializeToString(),
@@ -248,7 +252,6 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
                 probe=noise,
             )
 
-        on_cpu = device.kind == "cpu"
         return Plan(
             spaces=tuple(spaces),
             widths=tuple(backbone.n_features(space) for space in spaces),
@@ -258,7 +261,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             store=store,
             store_required=not (isinstance(self.cache, str) and self.cache == "default"),
             n_workers=int(self.n_workers or cpu_threads()),
-            batch_size=int(self.batch_size or (1 if on_cpu else _GPU_BATCH)),
+            batch_size=int(self.batch_size or default_batch(device, height * width)),
             on_error=self.on_error,
             description={"backbone": backbone.name},
         )

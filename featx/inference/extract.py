@@ -1,19 +1,19 @@
 """The one loop from samples to vectors: look up, decode beside inference, run, store.
 
 Owns the promise "once": a distinct sample that the store does not hold is computed by exactly one of the processes that want
-it, and a vector computed is stored before anything can go wrong with the next window. Knows nothing of scikit-learn.
+it, and a vector computed is stored before anything can go wrong with the next windows. Knows nothing of scikit-learn.
 
-The samples are walked in windows. Readers digest the next window while this one is computed; what the store lacks is claimed,
-computed in lanes and put. Samples that another process has claimed are left for the end, when they are usually done.
+The samples are walked in windows, three of them afoot: while the lanes compute one, the next has been claimed and queued
+behind it, and the one after that is being read. So the lanes go on while this thread looks up, claims and syncs. Samples that
+another process has claimed are left for the end, when they are usually done.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,32 +25,29 @@ from numpy.typing import NDArray
 
 from featx.backbones.backbone import FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
-from featx.errors import FeatxWarning, SampleError, StoreError, UnreadableSampleError
-from featx.inference.lanes import Job, run_jobs
+from featx.errors import FeatxWarning, SampleError, StoreError
+from featx.inference.lanes import Job, Lanes, Work
+from featx.inference.reading import BUDGET_BYTES, Content, Reader, Reading, unreadable_path
 from featx.inference.runtime import Device, Session
-from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import DigestSample, sample_name
 from featx.store.claims import Claim
-from featx.store.digest import DIGEST_BYTES, digest_array, digest_bytes
+from featx.store.digest import DIGEST_BYTES
 from featx.store.files import FileDigests
 from featx.store.store import EmbeddingStore
 
 __all__ = ["Extraction", "Plan", "extract"]
 
-_log = logging.getLogger("featx")
-
-_FIRST_WINDOW = 256
-_LAST_WINDOW = 4096
+_SMALLEST_WINDOW, _FIRST_WINDOW, _LAST_WINDOW = 32, 128, 4096
 _WINDOW_S = 2.0
-"""Windows grow until one takes about this long: a crash loses no more, and the cost of a put disappears in it."""
+"""A window takes about this long: a crash loses no more than two, and the cost of a put disappears in it."""
 
-_ROWS_BYTES = 8 << 20
-_PAYLOAD_BYTES = 16 << 20
-"""Bounds on what a window holds: vectors on their way to the store, and encoded files read but not yet decoded."""
+_ROWS_BYTES = 4 << 20
+"""Bound on a window's vectors on their way to the store, and on what is copied from the store at a time."""
+
+_AFOOT = 2
+"""Windows started and not yet stored. The lanes are never idle with two; more would only delay what is stored."""
 
 _LOOKUP_ROWS = 8192
-_READERS = 8
-"""Threads that read files. More than cores: on a network drive a read mostly waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +141,12 @@ def extract(
 
 
 @dataclass(slots=True)
-class _Prepared:
-    """One sample read and digested: its key, and its content where the window's budget still held it."""
+class _Window:
+    """Samples being computed, with the claims held on them and those that kept us from others."""
 
-    key: bytes
-    payload: bytes | NDArray[np.uint8] | None
+    work: Work | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+    denied: list[Claim] = field(default_factory=list)
 
 
 class _Run:
@@ -170,10 +168,10 @@ class _Run:
         self.identities: NDArray[np.uint8] | None = None
         self.errors: dict[int, SampleError] = {}
         self.n_computed = 0
-        self.first_row: dict[
-            bytes, int
-        ] = {}  # only without a store: which row of `out` already has a key's vector
-        self.payload_room = _PAYLOAD_BYTES
+        self.in_flight: dict[bytes, Job] = {}
+        # Only without a store: which row of `out` has a key's vector already.
+        self.first_row: dict[bytes, int] = {}
+        self.lanes: Lanes | None = None
 
     # --- what is known without reading anything ---
 
@@ -204,7 +202,7 @@ class _Run:
             self.identities[part] = identities
             # A zero identity is a file that cannot be looked at. Better to say so now than after an hour of inference.
             for i in part[~identities.any(axis=1)].tolist():
-                self._fail(i, _unreadable_path(self.samples[i]))
+                self._fail(i, unreadable_path(self.samples[i]))
 
     def _fill_from_store(self, indices: NDArray[np.intp]) -> None:
         """Copy stored vectors of ``indices`` (whose keys are known) to the result."""
@@ -225,132 +223,135 @@ class _Run:
     # --- what must be computed ---
 
     def compute_missing(self) -> None:
-        """Compute what is left, window by window; wait at the end for what other processes are computing."""
+        """Compute what is left; wait for what other processes are computing."""
         left = np.flatnonzero(~self.done)
         if not len(left):
             return
-        share = self.store is not None and len(left) > self.plan.batch_size
-        size = _FIRST_WINDOW
-        largest = max(64, min(_LAST_WINDOW, _ROWS_BYTES // (4 * self.out.shape[1])))
-        n_readers = min(_READERS, 4 * self.plan.n_workers)
-        with (
-            ThreadPoolExecutor(n_readers, "featx-read") as readers,
-            ThreadPoolExecutor(self.plan.n_workers, "featx-lane") as lanes,
-        ):
-            try:
-                while len(left):
-                    waiting: list[tuple[Claim, NDArray[np.intp]]] = []
-                    window, left = left[: min(size, largest)], left[min(size, largest) :]
-                    reading = self._read(window, readers)
-                    while len(window):
-                        began = time.monotonic()
-                        prepared = self._gather(window, reading)
-                        following, left = left[: min(size, largest)], left[min(size, largest) :]
-                        next_reading = self._read(following, readers)
-                        waiting += self._window(window, prepared, lanes, share)
-                        if time.monotonic() - began < _WINDOW_S / 2:
-                            size = min(2 * size, _LAST_WINDOW)
-                        window, reading = following, next_reading
-                    for claim, _ in waiting:
-                        claim.wait()
-                    left = np.concatenate([left, *(indices for _, indices in waiting)])
-            finally:
-                readers.shutdown(wait=True, cancel_futures=True)
+        share = len(left) > self.plan.batch_size
+        n_workers = self.plan.n_workers
+        with Reader(self.samples, self.plan.preprocess, n_workers) as self.reader, ExitStack() as self.opened:
+            while len(left):
+                for claim in self._walk(left, share):
+                    claim.wait()
+                # What others were computing, and doubles of a file that changed after it was first read.
+                left = np.flatnonzero(~self.done)
 
-    def _read(self, window: NDArray[np.intp], readers: ThreadPoolExecutor) -> dict[int, Future[_Prepared]]:
-        """Begin to read and digest the samples of a window whose digest is not known."""
-        return {int(i): readers.submit(self._prepare, int(i)) for i in window if not self.known[i]}
-
-    def _prepare(self, i: int) -> _Prepared:
-        sample = self.samples[i]
-        name = sample_name(sample, i)
-        content = _content(sample, self.plan.preprocess, name, i)
-        key = digest_array(content) if isinstance(content, np.ndarray) else digest_bytes(content)
-        # Encoded bytes and arrays that X holds anyway cost nothing to keep; files are kept while there is room, else read again.
-        n_bytes = len(content) if isinstance(content, bytes) and content is not sample else 0
-        if isinstance(content, np.ndarray) and content is not sample:
-            n_bytes = content.nbytes
-        if n_bytes > self.payload_room:
-            return _Prepared(key, None)
-        self.payload_room -= n_bytes
-        return _Prepared(key, content)
-
-    def _gather(
-        self, window: NDArray[np.intp], reading: dict[int, Future[_Prepared]]
-    ) -> dict[int, bytes | NDArray[np.uint8] | None]:
-        """Take in the digests of a window; remember those of files."""
-        payloads: dict[int, bytes | NDArray[np.uint8] | None] = {}
-        fresh = []
-        for i, future in reading.items():
-            try:
-                prepared = future.result()
-            except SampleError as error:
-                self._fail(i, error)
-                continue
-            self.keys[i] = np.frombuffer(prepared.key, dtype=np.uint8)
-            self.known[i] = True
-            payloads[i] = prepared.payload
-            fresh.append(i)
-        self.payload_room = (
-            _PAYLOAD_BYTES  # the next window's budget; at most two windows' payloads are alive
+    def _walk(self, left: NDArray[np.intp], share: bool) -> list[Claim]:
+        """Compute ``left`` window by window, but for what others are computing; return the claims to wait for."""
+        afoot: deque[_Window] = deque()
+        denied: list[Claim] = []
+        window, left = left[:_FIRST_WINDOW], left[_FIRST_WINDOW:]
+        size, largest = (
+            _FIRST_WINDOW,
+            max(_SMALLEST_WINDOW, min(_LAST_WINDOW, _ROWS_BYTES // (4 * self.out.shape[1]))),
         )
-        self._settle()
-        self._remember(np.asarray(fresh, dtype=np.intp))
-        return payloads
+        reading = self._read(window)
+        ended_s = time.monotonic()
+        try:
+            while len(window) or afoot:
+                if len(window):
+                    contents, mean_bytes = self._gather(reading)
+                    following, left = left[:size], left[size:]
+                    reading = self._read(following)
+                    afoot.append(_Window())
+                    self._begin(afoot[-1], window, contents, share)
+                    self._remember(list(contents))
+                    window = following
+                if len(afoot) == _AFOOT or not len(window):
+                    n_samples = self._end(afoot[0])
+                    denied += afoot.popleft().denied
+                    began_s, ended_s = ended_s, time.monotonic()
+                    if n_samples:
+                        in_time = int(n_samples * _WINDOW_S / max(ended_s - began_s, 1e-3))
+                        size = max(_SMALLEST_WINDOW, min(largest, in_time, int(BUDGET_BYTES / mean_bytes)))
+        finally:
+            # Not empty where something failed or interrupted us: what was computed is kept all the same.
+            if afoot and self.lanes is not None:
+                self.lanes.stop()
+            with ExitStack() as held:
+                for broken in afoot:
+                    held.push(broken.held)
+                for broken in afoot:
+                    self._keep(broken)
+        return denied
 
-    def _remember(self, indices: NDArray[np.intp]) -> None:
+    def _read(self, window: NDArray[np.intp]) -> Reading:
+        """Begin to read and digest the samples of a window whose digest is not known."""
+        return self.reader.begin(window[~self.known[window]])
+
+    def _gather(self, reading: Reading) -> tuple[dict[int, Content | None], float]:
+        """Take in the digests of what was read: contents by index, and their mean size."""
+        contents: dict[int, Content | None] = {}
+        for read in reading:
+            if read.error is not None:
+                self._fail(read.index, read.error)
+                continue
+            self.keys[read.index] = np.frombuffer(read.key, dtype=np.uint8)
+            self.known[read.index] = True
+            contents[read.index] = read.content
+        self._settle()
+        return contents, max(1.0, reading.n_bytes / max(1, len(contents)))
+
+    def _remember(self, indices: list[int]) -> None:
+        """Remember the digests of files that were read."""
         if self.identities is None or self.store is None:
             return
-        named = indices[self.identities[indices].any(axis=1)]
-        if len(named):
-            self._guarded(lambda: self.files.remember(self.identities[named], self.keys[named]))  # type: ignore[index]  # checked above
+        named = np.asarray(indices, dtype=np.intp)
+        identities = self.identities[named]
+        of_files = identities.any(axis=1)
+        if of_files.any():
+            self._guarded(lambda: self.files.remember(identities[of_files], self.keys[named[of_files]]))
 
-    def _window(
-        self,
-        window: NDArray[np.intp],
-        payloads: dict[int, bytes | NDArray[np.uint8] | None],
-        lanes: ThreadPoolExecutor,
-        share: bool,
-    ) -> list[tuple[Claim, NDArray[np.intp]]]:
-        """Compute what a window lacks; return what others are computing, with the claims to wait for."""
-        window = window[self.known[window] & ~self.done[window]]
-        if not len(window):
-            return []
-        jobs = self._jobs(window, payloads)
-        waiting: list[tuple[Claim, NDArray[np.intp]]] = []
-        with ExitStack() as held:
-            if share and self.store is not None:
-                # In the order of the ids, so that two runs over the same spaces meet at the same one.
-                for space in sorted({s.id for s in self.plan.spaces}):
-                    if not jobs:
-                        break
-                    claim = held.enter_context(self.store.claim(space, _keys_of(jobs)))
-                    others = [job for job, taken in zip(jobs, claim.taken, strict=True) if taken]
+    def _begin(
+        self, window: _Window, indices: NDArray[np.intp], contents: dict[int, Content | None], share: bool
+    ) -> None:
+        """Claim what ``indices`` lack and others are not computing, and queue it for the lanes."""
+        jobs = self._jobs(indices[self.known[indices] & ~self.done[indices]], contents)
+        if share and self.store is not None:
+            # In the order of the ids, so that two runs over the same spaces meet at the same one.
+            for space in sorted({s.id for s in self.plan.spaces}):
+                if not jobs:
+                    return
+                claim = window.held.enter_context(self.store.claim(space, _keys_of(jobs)))
+                if claim.taken.any():
+                    window.denied.append(claim)
                     jobs = [job for job, taken in zip(jobs, claim.taken, strict=True) if not taken]
-                    if others:
-                        waiting.append(
-                            (claim, np.asarray([i for job in others for i in job.indices], dtype=np.intp))
-                        )
-                jobs = self._drop_stored(jobs)
-            if jobs:
-                self._compute(jobs, lanes)
-        return waiting
+            jobs = self._drop_stored(jobs)
+        if jobs:
+            self.in_flight |= {job.key: job for job in jobs}
+            window.work = self._open_lanes().start(jobs)
 
-    def _jobs(
-        self, window: NDArray[np.intp], payloads: dict[int, bytes | NDArray[np.uint8] | None]
-    ) -> list[Job]:
+    def _open_lanes(self) -> Lanes:
+        """The lanes, opened with the session when the first sample must be computed."""
+        if self.lanes is None:
+            self.lanes = self.opened.enter_context(
+                Lanes(
+                    decode=self._decode,
+                    session=self.plan.session(),
+                    widths=self.plan.widths,
+                    n_lanes=self.plan.n_workers,
+                    batch_size=self.plan.batch_size,
+                    on_cpu=self.plan.device.kind == "cpu",
+                    stop_on_error=self.plan.on_error == "raise",
+                    advance=self.advance,
+                )
+            )
+        return self.lanes
+
+    def _jobs(self, window: NDArray[np.intp], contents: dict[int, Content | None]) -> list[Job]:
         """The distinct samples of a window that no lookup answers, doubles folded."""
         self._fill_from_store(window)
         by_key: dict[bytes, Job] = {}
-        for i in window[~self.done[window]]:
+        for i in window[~self.done[window]].tolist():
             key = self.keys[i].tobytes()
-            if self.store is None and key in self.first_row:
+            double = by_key.get(key) or self.in_flight.get(key)
+            if double is not None:
+                double.indices.append(i)
+            elif key in self.first_row:
                 self.out[i] = self.out[self.first_row[key]]
                 self._finish(np.asarray([i]))
-            elif key in by_key:
-                by_key[key].indices.append(int(i))
             else:
-                by_key[key] = Job(key=key, indices=[int(i)], payload=payloads.get(int(i)))
+                by_key[key] = Job(key=key, indices=[i], content=contents.get(i))
         return list(by_key.values())
 
     def _drop_stored(self, jobs: list[Job]) -> list[Job]:
@@ -359,49 +360,48 @@ class _Run:
         self._fill_from_store(indices)
         return [job for job in jobs if not self.done[job.indices[0]]]
 
-    def _compute(self, jobs: list[Job], lanes: ThreadPoolExecutor) -> None:
-        """Run the jobs, then put and hand out every row that was computed, also when something fails on the way."""
-        rows = [np.empty((len(jobs), width), dtype=np.float32) for width in self.plan.widths]
-        session, size = self.plan.session(), self.plan.batch_size
-        try:
-            run_jobs(
-                jobs,
-                decode=self._decode,
-                session=session,
-                rows=rows,
-                lanes=lanes,
-                n_lanes=self.plan.n_workers,
-                # A graph whose rows depend on their batch is not allowed a batch.
-                batch_size=size if size == 1 or session.rows_are_independent else 1,
-                on_cpu=self.plan.device.kind == "cpu",
-                stop_on_error=self.plan.on_error == "raise",
-                advance=self.advance,
-            )
-        finally:
-            self._keep(jobs, rows)
+    def _end(self, window: _Window) -> int:
+        """Wait for a window's rows, then store and hand them out; return how many samples were computed."""
+        jobs = window.work.jobs if window.work is not None else []
+        if window.work is not None:
+            self._open_lanes().wait(window.work)
+        with window.held:
+            self._keep(window)
         for job in jobs:
             if job.error is not None:
                 for i in job.indices:
                     self._fail(i, job.error)
         self._settle()
+        return len(jobs)
 
-    def _keep(self, jobs: list[Job], rows: list[NDArray[np.float32]]) -> None:
-        ready = [at for at, job in enumerate(jobs) if job.done]
+    def _keep(self, window: _Window) -> None:
+        """Put and hand out every row of a window that was computed."""
+        work, window.work = window.work, None
+        if work is None:
+            return
+        for job in work.jobs:
+            del self.in_flight[self.keys[job.indices[0]].tobytes()]
+        ready = [at for at, job in enumerate(work.jobs) if job.done]
         if not ready:
             return
         self.n_computed += len(ready)
-        keys = np.frombuffer(b"".join(jobs[at].key for at in ready), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        for space, part in zip(self.plan.spaces, rows, strict=True):
-            self._put(space, keys, part[ready])
+        keys = _keys_of([work.jobs[at] for at in ready])
+        for space, rows in zip(self.plan.spaces, work.rows, strict=True):
+            self._put(space, keys, rows if len(ready) == len(rows) else rows[ready])
         for at in ready:
-            indices = jobs[at].indices
-            for columns, part in zip(self.columns, rows, strict=True):
-                self.out[indices, columns] = part[at]
-            self.keys[indices] = np.frombuffer(jobs[at].key, dtype=np.uint8)
+            indices = self._own_doubles(work.jobs[at])
+            for columns, rows in zip(self.columns, work.rows, strict=True):
+                self.out[indices, columns] = rows[at]
             self.done[indices] = True
             self.advance(len(indices) - 1)  # the lane counted the sample itself
             if self.store is None:
-                self.first_row[jobs[at].key] = indices[0]
+                self.first_row[work.jobs[at].key] = indices[0]
+
+    def _own_doubles(self, job: Job) -> list[int]:
+        """Where a job's row belongs: not to doubles of what the file held before it changed under our hands."""
+        first, *doubles = job.indices
+        self.keys[first] = np.frombuffer(job.key, dtype=np.uint8)
+        return [first, *(i for i in doubles if self.keys[i].tobytes() == job.key)]
 
     def _put(self, space: FeatureSpace, keys: NDArray[np.uint8], rows: NDArray[np.float32]) -> None:
         if self.store is None:
@@ -429,18 +429,11 @@ class _Run:
 
     def _decode(self, job: Job) -> NDArray[np.uint8]:
         """Pixels of a job, from what was read for its digest, or read again."""
-        i = job.indices[0]
-        sample, preprocess = self.samples[i], self.plan.preprocess
-        name = sample_name(sample, i)
-        content, job.payload = job.payload, None
-        if content is None:
-            content = _content(sample, preprocess, name, i)
-            if isinstance(content, bytes):
-                # The file may have changed since it was digested: a row belongs to the very bytes it was decoded from.
-                job.key = digest_bytes(content)
-        if isinstance(content, bytes):
-            return decode(content, preprocess, name=name, index=i)
-        return fit(content, preprocess)
+        content, job.content = job.content, None
+        pixels, key = self.reader.pixels(job.indices[0], content)
+        # A row belongs to the very bytes it was decoded from, also where the file changed after it was digested.
+        job.key = key or job.key
+        return pixels
 
     # --- accounts ---
 
@@ -452,7 +445,7 @@ class _Run:
         name = sample_name(self.samples[i], i)
         self.errors[i] = type(error)(error.message, index=i, name=name)
         self.out[i] = np.nan
-        self.done[i] = True
+        self._finish(np.asarray([i]))
 
     def _settle(self) -> None:
         """Raise the first failure where failures are not allowed."""
@@ -470,36 +463,6 @@ _NO_SUCH_DIGEST = (
     "the store holds no vector for this digest in this feature space. Compute it where the image is "
     "(featx embed), with the same backbone, tap, pooling and preprocessing, and copy or share that cache folder."
 )
-
-
-def _content(sample: Any, preprocess: ImagePreprocess, name: str, index: int) -> bytes | NDArray[np.uint8]:
-    """A sample's encoded bytes, or its pixels as a canonical RGB array."""
-    if isinstance(sample, bytes):
-        return sample
-    if isinstance(sample, str | Path):
-        try:
-            return Path(sample).read_bytes()
-        except OSError as error:
-            raise UnreadableSampleError(_reason(error), index=index, name=name) from error
-    return canonical(sample, preprocess, name=name, index=index)
-
-
-def _unreadable_path(path: str | Path) -> UnreadableSampleError:
-    try:
-        Path(path).stat()
-    except (OSError, ValueError) as error:
-        return UnreadableSampleError(_reason(error))
-    return UnreadableSampleError("cannot be looked at.")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return 'no such file. Check the path, or pass on_error="nan".'
-    if isinstance(error, IsADirectoryError):
-        return "is a folder, expected an image file. List its files, or use featx.read_dataset."
-    if isinstance(error, PermissionError):
-        return "permission denied. Make the file readable, or leave it out."
-    return f"cannot be read ({error})."
 
 
 def _keys_of(jobs: list[Job]) -> NDArray[np.uint8]:
