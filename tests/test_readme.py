@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from featx.testing import tiny_backbone
@@ -44,6 +45,7 @@ def test_python_example_trains_saves_loads_and_predicts(
 ) -> None:
     # A small network under the bundled one's name keeps this to a second.
     monkeypatch.setenv("FEATX_BACKBONES", str(folder_of_a_user / "backbones"))
+    get_reusable_executor().shutdown()  # worker processes of an earlier test have that test's environment
     tiny_backbone(folder_of_a_user / "backbones" / "compact", channels=(4, 8, 8, 12, 16), size_px=64)
     names: dict[str, object] = {}
     exec(compile(PYTHON[0], "README.md", "exec"), names)
