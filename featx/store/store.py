@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from featx.errors import ParameterError, StoreError
 from featx.store import disk, merging, segments, upkeep, usage
-from featx.store.claims import Claim
+from featx.store.claims import Claim, unshared_claim
 from featx.store.digest import DIGEST_BYTES, Keys, canonical_json
 from featx.store.root import check_root, make_root
 from featx.store.space import Space
@@ -215,7 +215,9 @@ class EmbeddingStore:
         except StoreError:
             raise
         except OSError:
-            pass  # a read-only store is still read
+            # Read-only, or full before it holds its marker. Nothing more is made: a space in a folder without a marker would
+            # be taken for somebody else's folder from then on.
+            return unshared_claim(keys, self._space(space).stored(keys))
         return self._space(space).claim(keys)
 
     def export(self, space: str) -> tuple[Keys, np.ndarray]:

@@ -341,6 +341,27 @@ def test_a_folder_that_cannot_be_made_is_reported_at_the_first_put(
         store.put("space", make_keys(2), rows_of(make_keys(2)))
 
 
+def test_a_disk_that_is_full_before_the_store_is_one_leaves_a_folder_that_can_become_one(
+    tmp_path: Path, make_keys: MakeKeys, rows_of: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders can be made on a full disk, their marker not: the next run must not find a space without a store."""
+
+    def full(fd: int, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    keys = make_keys(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        store = EmbeddingStore(tmp_path / "new")
+        with store.claim("space", keys) as claim:
+            assert claim.mine.all()
+        with pytest.raises(StoreError, match="no room for"):
+            store.put("space", keys, rows_of(keys))
+    again = EmbeddingStore(tmp_path / "new")
+    again.put("space", keys, rows_of(keys))
+    assert again.get("space", keys)[1].all()
+
+
 def test_a_space_deleted_while_it_is_written_is_written_again(
     store: EmbeddingStore, make_keys: MakeKeys, rows_of: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
