@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
@@ -76,8 +75,7 @@ def make_head(name: str, *, random_state: int | None = 0, **params: Any) -> Base
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 1.0], [0.2, 1.1], [3.0, -1.0], [3.1, -0.8]])
+    >>>     >>> X = np.array([[0.0, 1.0], [0.2, 1.1], [3.0, -1.0], [3.1, -0.8]])
     >>> head = make_head("logistic").fit(X, ["ant", "ant", "bee", "bee"])
     >>> print(head.predict([[2.9, -1.0]])[0])
     bee
@@ -162,10 +160,8 @@ def group_parameters(name: str, groups: ArrayLike | None, *, prefix: str = "") -
 
 
 def _minus_balanced_log_loss(head: Any, X: ArrayLike, y: ArrayLike) -> float:
-    labels = np.asarray(y)
-    codes = np.searchsorted(head.classes_, labels)
-    proba = head.predict_proba(X).astype(np.float64)
-    return -float(log_loss(codes, proba, sample_weight=compute_sample_weight("balanced", labels)))
+    weights = compute_sample_weight("balanced", y)
+    return -float(log_loss(y, head.predict_proba(X), labels=head.classes_, sample_weight=weights))
 
 
 def _logistic(random_state: int | None, params: dict[str, Any]) -> BaseEstimator:

@@ -154,9 +154,11 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
             gamma = self.gamma / scale
             return SVC(C=self.C, gamma=gamma, class_weight=self.class_weight, cache_size=_KERNEL_CACHE_MB)
         # The dual took a half to a tenth of the primal's time on 597 x 1280, 1424 x 1280 and 10000 x 384. With few columns
-        # the primal's Newton steps are cheap, and unlike the dual's passes they do not mind columns never scaled.
+        # the primal's Newton steps are cheap, and unlike the dual's passes they do not mind columns never scaled. The
+        # intercept, which liblinear penalises as one more column, is a column as long as a row, at any width.
         return LinearSVC(
             C=self.C / scale,
+            intercept_scaling=scale**0.5,
             class_weight=self.class_weight,
             dual=rows.shape[1] > _FEW_COLUMNS,
             max_iter=20_000,

@@ -182,7 +182,7 @@ def score_head(head: Any, X: ArrayLike, y: ArrayLike | Sequence[Any]) -> dict[st
     return score_predictions(y, head.predict_proba(X), head.classes_).to_dict()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Data:
     """Checked input."""
 

@@ -45,7 +45,7 @@ class FoldResult:
     params: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadResult:
     """One head on every fold.
 
@@ -96,7 +96,7 @@ class HeadResult:
         return Scores(**{name: float(reduce([row[name] for row in rows])) for name in rows[0]})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadComparison:
     """Heads on the same folds.
 
@@ -111,7 +111,7 @@ class HeadComparison:
     n_groups : int or None
         Groups that were kept together; None where there were none.
     n_folds : int
-        Folds, and folds inside each of them where parameters were searched.
+        Folds that all heads share.
     searched : bool
         Whether each fold searched its head's parameters inside its own training part.
     """
@@ -155,8 +155,9 @@ class HeadComparison:
             mark = "*" if result.name == self.best else " "
             lines.append(f"{mark} {result.name:<10}{cells}{_duration(result.fit_time_s)}")
         grouped = "" if self.n_groups is None else f", {self.n_groups} groups kept together"
-        searched = ", parameters searched inside each fold" if self.searched else ""
-        lines.append(f"{self.n_samples} samples, {self.n_folds} stratified folds{grouped}{searched}.")
+        lines.append(f"{self.n_samples} samples, {self.n_folds} stratified folds{grouped}.")
+        if self.searched:
+            lines.append("Parameters searched inside each fold.")
         lines.append("Mean±std over folds. * highest balanced accuracy (of equals the first).")
         return "\n".join(lines)
 
