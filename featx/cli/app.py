@@ -33,7 +33,7 @@ from featx.cli.options import (
     shows_progress,
     tap_of,
 )
-from featx.cli.output import print_csv, print_error, print_json, print_table, say
+from featx.cli.output import one_line, print_csv, print_error, print_json, print_table, say
 from featx.errors import DatasetError, ParameterError, SampleError
 
 __all__ = ["app"]
@@ -62,7 +62,10 @@ _FIGURES = {  # of featx.evaluation.scores.Scores, to the titles of a table
 def train(
     data: Annotated[
         Path,
-        typer.Argument(help="A folder with one subfolder a class, or a CSV with file,label[,group][,split]."),
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with one subfolder a class, or a CSV with file,label[,group][,split].",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -102,8 +105,9 @@ def train(
     part "train", and the other parts are predicted once, at the end.
     """
     columns = column_choices(file_column, label_column, group_column, split_column)
+    dataset = featx.read_dataset(data, **columns)  # before featx.train is loaded: a mistake is told at once
     result = featx.train(
-        featx.read_dataset(data, **columns),
+        dataset,
         out=out,
         backbone=backbone,
         tap=tap_of(tap),
@@ -121,7 +125,8 @@ def train(
         verbose=shows_progress(quiet),
     )
     if as_json:
-        print_json({**result.to_dict(), "out": None if out is None else str(out)})
+        saved = None if out is None else str(out)
+        print_json({**result.to_dict(), "skipped": _skipped(result.skipped), "out": saved})
         return
     _say_skipped(result.skipped)
     if result.ignored:
@@ -149,9 +154,7 @@ def predict(
     ],
     files: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGES", help="Image files, folders of them, or patterns like 'new/*.jpg'."
-        ),
+        typer.Argument(metavar="IMAGES", help="Image files, folders of them, or patterns like 'new/*.jpg'."),
     ],
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: file, label, p_<class> ..., error.")
@@ -173,23 +176,24 @@ def predict(
 
     if as_csv and as_json:
         raise ParameterError("--csv and --json: give one of them.")
+    images = image_files(files)
     result = featx.predict(
         model,
-        image_files(files),
+        images,
         device=device,
         cache=cache_of(cache),
         skip_unreadable=skip_unreadable,
         verbose=shows_progress(quiet),
     )
-    rows = result.rows()
+    rows = [{**row, "error": one_line(row["error"])} for row in result.rows()]
     if as_json:
         print_json(rows)
     elif as_csv:
         print_csv(rows)
     else:
-        probable = [name for name in rows[0] if name.startswith("p_")]
-        columns = ["file", "label", *(f"p({name.removeprefix('p_')})" for name in probable)]
-        print_table(columns, [_prediction_cells(row, probable) for row in rows], right=columns[2:])
+        names = [name for name in rows[0] if name != "error" or result.errors]
+        numbers = [name for name in names if name.startswith("p_")]
+        print_table(names, [[_cell(row[name]) for name in names] for row in rows], right=numbers)
     if len(result.errors) == len(rows):
         raise DatasetError(f"none of the {len(rows)} images could be read.")
     if result.errors:
@@ -228,9 +232,9 @@ def embed(
     from featx.inputs.datasets import read_samples
 
     embedding_files(out)  # refused before the work, not after it
-    columns = column_choices(file_column, label_column, group_column, split_column)
+    dataset = read_samples(data, **column_choices(file_column, label_column, group_column, split_column))
     result = featx.embed(
-        read_samples(data, **columns),
+        dataset,
         backbone=backbone,
         tap=tap_of(tap),
         pooling=pooling,
@@ -243,9 +247,9 @@ def embed(
     written = featx.write_embedding(result, out)
     n, d = result.vectors.shape
     if as_json:
-        skipped = [{"file": e.name, "index": e.index, "reason": e.message} for e in result.skipped]
         files = [str(path) for path in written]
-        print_json({"n": n, "d": d, "n_computed": result.n_computed, "files": files, "skipped": skipped})
+        counts = {"n": n, "d": d, "n_computed": result.n_computed}
+        print_json({**counts, "files": files, "skipped": _skipped(result.skipped)})
         return
     _say_skipped(result.skipped)
     say(f"{n} x {d} vectors, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}")
@@ -299,10 +303,14 @@ def _root(
 
 def _say_skipped(errors: Sequence[SampleError]) -> None:
     for error in errors:
-        say(f"skipped {error}")
+        say(f"skipped {one_line(str(error))}")
 
 
-def _prediction_cells(row: dict[str, Any], probable: list[str]) -> list[str]:
-    if row["error"]:
-        return [row["file"], f"- {row['error']}", *("" for _ in probable)]
-    return [row["file"], str(row["label"]), *(f"{row[name]:.3f}" for name in probable)]
+def _skipped(errors: Sequence[SampleError]) -> list[dict[str, Any]]:
+    return [{"file": error.name, "index": error.index, "reason": one_line(error.message)} for error in errors]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,10 @@ import typer
 from featx.cli.options import JsonOption
 from featx.cli.output import print_json, print_table, say
 
-__all__ = ["app"]
+__all__ = ["app", "describe"]
+
+_WIDTH = 80
+_INDENT = 13  # columns before the facts
 
 app = typer.Typer(help="Look at backbones.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +33,7 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def show(
     reference: Annotated[
-        str, typer.Argument(help="A name, a folder in Hugging Face layout, or an .onnx file.")
+        str, typer.Argument(metavar="REF", help="A name, a folder in Hugging Face layout, or an .onnx file.")
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -42,8 +46,9 @@ def show(
         if facts[name]:
             say(f"{name:12} {facts[name]}")
     if facts["preprocess"]:
-        fields = ", ".join(f"{name} {value}" for name, value in facts["preprocess"].items())
-        say(f"{'preprocess':12} {fields}")
+        fields = ", ".join(f"{name} {value}" for name, value in facts["preprocess"].items() if name != "kind")
+        lines = textwrap.wrap(fields, _WIDTH - _INDENT, break_long_words=False)
+        say("\n".join(f"{'' if i else 'preprocess':{_INDENT}}{line}" for i, line in enumerate(lines)))
     rows = [(t["name"], t["kind"], t["channels"], t["resolution"], t["tensor"]) for t in facts["taps"]]
     print_table(["tap", "kind", "channels", "resolution", "tensor"], rows, right=["channels"])
 

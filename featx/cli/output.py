@@ -166,7 +166,7 @@ def _write(text: str) -> None:
 def _refuse(error: OSError) -> None:
     # Windows calls a closed pipe an invalid argument.
     if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):
-        raise BrokenPipeError from error
+        raise BrokenPipeError from error  # without a number, or typer ends the process with a status of its own
     raise OutputError(
         f"standard output: cannot be written ({error.strerror}). Free some space, or send it elsewhere."
     ) from error

@@ -17,6 +17,7 @@ from featx.errors import FeatxError, FeatxWarning
 
 __all__ = ["run"]
 
+_INTERRUPTED = 130
 _RESUMES = {"train", "predict", "embed"}
 
 # typer carries a click of its own in some versions and imports click in others; this is whichever it raises.
@@ -29,30 +30,35 @@ def run(arguments: list[str]) -> int:
         warnings.simplefilter("ignore")  # those of other packages are a developer's and would only worry
         warnings.simplefilter("always", FeatxWarning)
         warnings.showwarning = _show_warning
-        try:
-            result = app(args=arguments, prog_name="featx", standalone_mode=False)
-            finish_output()
-        except _UsageError as error:
-            error.show()
-            return int(error.exit_code)
-        except (typer.Abort, KeyboardInterrupt):
-            resumes = bool(arguments) and arguments[0] in _RESUMES
-            hint = (
-                " What was computed is in the cache: the same command goes on from there." if resumes else ""
-            )
-            print_error(f"interrupted.{hint}")
-            return 130
-        except BrokenPipeError:
-            close_output()  # whoever reads has seen enough
-            return 0
-        except FeatxError as error:
-            print_error(str(error))
-            close_output()
-            return 2
-        except OSError as error:
-            # A last resort for what the rooms do not put into words of their own.
-            print_error(f"{error.filename or 'the system'}: {error.strerror or error}.")
-            return 2
+        status = _status(arguments)
+    if status == _INTERRUPTED:
+        resumes = bool(arguments) and arguments[0] in _RESUMES
+        hint = " What was computed is in the cache: the same command goes on from there." if resumes else ""
+        print_error(f"interrupted.{hint}")
+    if status:
+        close_output()
+    return status
+
+
+def _status(arguments: list[str]) -> int:
+    try:
+        result = app(args=arguments, prog_name="featx", standalone_mode=False)
+        finish_output()
+    except _UsageError as error:
+        error.show()
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED  # some versions of typer return it themselves
+    except BrokenPipeError:
+        close_output()
+        return 0  # whoever reads has seen enough
+    except FeatxError as error:
+        print_error(str(error))
+        return 2
+    except OSError as error:
+        # A last resort for what the rooms do not put into words of their own.
+        print_error(f"{error.filename or 'the system'}: {error.strerror or error}.")
+        return 2
     return result if isinstance(result, int) else 0
 
 
