@@ -99,9 +99,11 @@ def embed(
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} images could be read. The first: {first}"
         )
+    keys = extraction.keys.copy()
+    keys[sorted(extraction.errors)] = 0  # a file that was read and not decoded has a digest, and no vector
     return Embedding(
         vectors=extraction.vectors,
-        keys=extraction.keys,
+        keys=keys,
         dataset=dataset,
         spaces=tuple(transformer.spaces_),
         errors=extraction.errors,

@@ -175,7 +175,7 @@ def _space_id(store: EmbeddingStore, start: str) -> str:
     if len(ids) != 1:
         found = "none does" if not ids else f"{len(ids)} do"
         raise ParameterError(
-            f"{start}: expected one space whose id begins so, but {found}. See featx cache info."
+            f"{start!r}: expected one space whose id begins so, but {found}. See featx cache info."
         )
     return ids[0]
 

@@ -153,7 +153,7 @@ def read_samples(
         loose = [name for name in dataset.skipped if is_image(name)]
         if not loose:
             return dataset
-        reason = f"{len(loose)} image(s) lie in no class, for example {loose[0]}"
+        reason = f"{_images(len(loose))} in no class, for example {loose[0]}"
     except DatasetError as error:
         # A folder without classes has no labels to lose, nor has a CSV without the column.
         if table.is_file() and label_column is not None and label_column in read_table(table).columns:
@@ -231,6 +231,10 @@ def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
         root=str(folder),
         skipped=tuple(found.skipped),
     )
+
+
+def _images(n: int) -> str:
+    return "1 image lies" if n == 1 else f"{n} images lie"
 
 
 def _skipped_words(skipped: Sequence[str]) -> str:
