@@ -17,8 +17,14 @@ from featx._version import __version__
 from featx.backbones.sources import backbones_folder, installed_names
 from featx.errors import FeatxError
 from featx.features import ImageFeatures
-from featx.inference.runtime import cpu_threads, gpu_libraries, onnxruntime_providers, why_not_cuda
-from featx.store.locate import default_cache_folder
+from featx.inference.runtime import (
+    count_cards,
+    cpu_threads,
+    gpu_libraries,
+    onnxruntime_providers,
+    why_not_cuda,
+)
+from featx.store.locate import default_cache_folder, open_cache
 from featx.store.locks import locks_work
 from featx.testing import tiny_backbone
 
@@ -93,44 +99,54 @@ def _cpu() -> Finding:
 
 def _cuda() -> Finding:
     reason = why_not_cuda()
-    if reason is not None:
+    if reason is not None and not count_cards():
         return Finding("cuda", "note", reason, "Nothing to do on a machine without an NVIDIA card.")
-    missing = [name for name, loads in gpu_libraries().items() if not loads]
+    if reason is not None:
+        return Finding(
+            "cuda", "problem", f"an NVIDIA card is here and not used: {reason}", 'Then install "featx[cuda]".'
+        )
     error = _run_on("cuda")
     if error is None:
         return Finding("cuda", "ok", "a small network ran, its operators on CUDA")
+    missing = [name for name, loads in gpu_libraries().items() if not loads]
     libraries = f" Libraries that do not load: {', '.join(missing)}." if missing else ""
     return Finding(
         "cuda",
         "problem",
         error + libraries,
-        'Install CUDA and cuDNN beside featx: pip install "featx[cuda]".',
+        'Install CUDA and cuDNN beside featx: pip install "featx[cuda]". Until then, device="cpu" works.',
     )
 
 
 def _run_on(device: str) -> str | None:
     """Why a small network does not run on ``device``, or None where it does."""
-    with tempfile.TemporaryDirectory() as folder:
-        features = ImageFeatures(tiny_backbone(folder), device=device, cache=None)
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            features = ImageFeatures(tiny_backbone(folder), device=device, cache=None)
             vectors = features.fit_transform([np.full((32, 32, 3), 128, dtype=np.uint8)])
-        except FeatxError as error:
-            return str(error)
+    except (FeatxError, OSError) as error:
+        return str(error)
     return None if np.isfinite(vectors).all() else "a small network ran and gave values that are not finite."
 
 
 def _cache() -> Finding:
     folder = default_cache_folder()
+    elsewhere = "Set FEATX_CACHE to a folder that can be written, or pass cache= (--cache)."
+    try:
+        open_cache("default")
+    except FeatxError as error:
+        return Finding("cache", "problem", str(error), elsewhere)
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryDirectory(dir=nearest) as probe:
             locks = locks_work(Path(probe))
     except OSError as error:
+        reason = error.strerror or str(error)
         return Finding(
             "cache",
             "problem",
-            f"{folder} cannot be written ({error})",
-            "Set FEATX_CACHE to a folder that can, or pass cache=.",
+            f"{folder} cannot be written ({reason}): vectors are not kept, and computed again in every run",
+            elsewhere,
         )
     if not locks:
         return Finding(

@@ -31,6 +31,7 @@ __all__ = [
     "Device",
     "Session",
     "SessionPool",
+    "count_cards",
     "cpu_threads",
     "default_batch",
     "gpu_libraries",
@@ -130,7 +131,7 @@ def why_not_cuda(kind: str = "cuda", index: int = 0) -> str | None:
             f"the installed onnxruntime {onnxruntime.__version__} has no {provider} (the CPU package is installed, or it was "
             'installed over onnxruntime-gpu). Run "pip uninstall onnxruntime onnxruntime-gpu", then "pip install onnxruntime-gpu".'
         )
-    n_cards = _count_cards()
+    n_cards = count_cards()
     if n_cards is None:
         return "no NVIDIA driver was found on this machine."
     if index >= n_cards:
@@ -138,7 +139,7 @@ def why_not_cuda(kind: str = "cuda", index: int = 0) -> str | None:
     return None
 
 
-def _count_cards() -> int | None:
+def count_cards() -> int | None:
     """CUDA devices that the driver offers, or None without a driver (CUDA driver API: cuInit, cuDeviceGetCount)."""
     name = {"win32": "nvcuda.dll", "darwin": None}.get(sys.platform, "libcuda.so.1")
     if name is None:

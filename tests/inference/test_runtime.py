@@ -54,14 +54,14 @@ def test_other_device_names_are_refused(text: object) -> None:
 
 
 def test_cuda_is_refused_with_the_reason_where_no_driver_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_count_cards", lambda: None)
+    monkeypatch.setattr(runtime, "count_cards", lambda: None)
     with pytest.raises(DeviceError, match=r"driver|onnxruntime"):
         resolve_device("cuda")
     assert resolve_device("auto") == Device("cpu")
 
 
 def test_a_card_beyond_those_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_count_cards", lambda: 1)
+    monkeypatch.setattr(runtime, "count_cards", lambda: 1)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(DeviceError, match="no card 3"):
         resolve_device("cuda:3")
