@@ -38,7 +38,7 @@ SpaceArgument = Annotated[
 
 @app.command()
 def info(cache: CacheOption = "default", as_json: JsonOption = False) -> None:
-    """Show the feature spaces in the store, their rows, size and last use."""
+    """Show the feature spaces in the store."""
     store = _open(cache)
     spaces = store.spaces()
     total = sum(space.n_bytes for space in spaces)
@@ -59,7 +59,10 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute every checksum; exit status 1 where something is damaged."""
+    """Recompute every checksum.
+
+    Exit status 1 where something is damaged and not repaired.
+    """
     report = _open(cache).verify(repair=repair)
     if as_json:
         print_json(report.to_dict())
@@ -86,7 +89,10 @@ def prune(
     ],
     cache: CacheOption = "default",
 ) -> None:
-    """Forget the least recently used spaces until the store is small enough."""
+    """Forget the least recently used spaces.
+
+    Whole spaces go until the rest takes no more than the size given.
+    """
     largest = parse_bytes(max_bytes)
     store = _open(cache)
     gone = store.prune(largest)
