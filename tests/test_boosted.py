@@ -23,7 +23,7 @@ from featx.boosted import BoostedTreesClassifier
 from featx.errors import DatasetError, ParameterError
 
 
-@parametrize_with_checks([BoostedTreesClassifier(n_estimators=40, random_state=0)])
+@parametrize_with_checks([BoostedTreesClassifier(n_estimators=20, random_state=0)])
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 

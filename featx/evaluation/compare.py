@@ -69,8 +69,8 @@ def compare_heads(
     random_state : int
         Seed of folds and heads.
     n_jobs : int, optional
-        Threads that each take a head and a fold; None is one a core. BLAS runs on one thread in each: with its own it was
-        measured 90 times slower where cores were busy.
+        Threads that each take a head and a fold; None is one a core. BLAS runs on one thread in each: with its own, a
+        search was measured 30 times slower where cores were busy.
     progress : Progress, optional
         ``update(1)`` after each of ``len(heads) * cv`` fits.
 

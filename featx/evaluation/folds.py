@@ -63,8 +63,8 @@ def make_folds(
     --------
     >>> for train, test in make_folds(["a", "a", "b", "b"], n_splits=2):
     ...     print(sorted(test.tolist()))
-    [0, 3]
     [1, 2]
+    [0, 3]
     """
     if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
         raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
