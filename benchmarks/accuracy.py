@@ -6,7 +6,7 @@ Expected, with mobilenet_v2 (ImageNet weights) and the reference head (standardi
 untuned): hymenoptera_small 0.948 on the official validation part, bccd_crops 0.990 in five folds by source image,
 covid_ct_small 0.728 in five folds by patient. The heads of ``featx.make_head`` stand beside it, untuned, and a baseline on
 pixels: grey and colour thumbnails, PCA to 100 columns, the reference head. Folds are StratifiedGroupKFold(5, shuffle=True,
-random_state=0); those of ``featx train`` also keep copies of one picture together, so its figures differ by the luck of the folds.
+random_state=0); those of ``featx train`` also keep copies of one picture together, so its figures differ by the luck of folds.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert "GridSearchCV" in PYTHON[0]
 
 
@@ -51,6 +51,10 @@ def test_python_example_trains_saves_loads_and_predicts(
     exec(compile(PYTHON[0], "README.md", "exec"), names)
     assert set(names["labels"]) <= {"ants", "bees"}  # type: ignore[call-overload]  # an array of labels
     assert (folder_of_a_user / "model" / "README.md").is_file()
+    (folder_of_a_user / "new" / "1.jpg").rename("picture.jpg")
+    names["model"] = names["search"].best_estimator_  # type: ignore[attr-defined]  # a fitted GridSearchCV
+    exec(compile(PYTHON[2], "README.md", "exec"), names)
+    assert (folder_of_a_user / "ants-or-bees" / "README.md").is_file()
 
 
 @pytest.mark.parametrize("line", PYTHON[1].strip().splitlines())
