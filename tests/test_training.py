@@ -1,0 +1,282 @@
+"""``train``: what is learned from, what is held out, what leaks, what is saved, and how good it is on real pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import featx
+from featx import Dataset, training
+from featx.errors import DatasetError, FeatxWarning
+from featx.testing import counted_rows, tiny_backbone
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_backbone(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """24 distinct pictures, the first 12 dark."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(5)
+    paths = [str(folder / f"{i:02}.png") for i in range(24)]
+    for i, path in enumerate(paths):
+        low = 0 if i < 12 else 120
+        Image.fromarray(rng.integers(low, low + 120, (36, 40, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+LABELS = np.repeat(["dark", "light"], 12)
+
+Learn = Callable[..., featx.training.Training]
+
+
+@pytest.fixture
+def learn(tiny: Path, pictures: list[str]) -> Learn:
+    """Train the logistic head on the pictures, or on others of them, with what is known of them."""
+
+    def call(
+        samples: list[str] | None = None, *, known: dict[str, Any] | None = None, **parameters: Any
+    ) -> Any:
+        facts: dict[str, Any] = {"labels": LABELS, **(known or {})}
+        facts = {name: None if values is None else np.asarray(values) for name, values in facts.items()}
+        dataset = Dataset(samples=samples or pictures, name="mine", root="", **facts)
+        return featx.train(dataset, backbone=tiny, **{"heads": ["logistic"], **parameters})
+
+    return call
+
+
+# --- the order of things ---
+
+
+def test_the_pipeline_is_fitted_on_the_training_part_only(learn: Learn, pictures: list[str]) -> None:
+    split = np.asarray((["train"] * 8 + ["val"] * 2 + ["test"] * 2) * 2)
+    result = learn(known={"split": split})
+    assert result.n_train == 16
+    assert result.comparison.n_samples == 16
+    scale = result.pipeline["head"]["scale"]
+    assert scale.n_samples_seen_ == 16
+    part = np.flatnonzero(split == "val")
+    right = result.pipeline.predict([pictures[i] for i in part]) == LABELS[part]
+    assert result.held_out["val"]["accuracy"] == right.mean()
+
+
+def test_every_picture_is_embedded_once_whatever_is_done_with_it(learn: Learn) -> None:
+    with counted_rows() as rows:
+        result = learn(heads=["logistic", "svm"], search=True, cv=3)
+        learn(heads=["xgboost"], cv=4)
+    assert rows.n == 24
+    assert result.n_computed == 24
+
+
+def test_nothing_is_embedded_before_everything_is_checked(learn: Learn) -> None:
+    with counted_rows() as rows:
+        for wrong in ({"cv": 13}, {"heads": ["tree"]}, {"known": {"groups": ["g"] * 24}}):
+            with pytest.raises(featx.errors.FeatxError):
+                learn(**wrong)
+    assert rows.n == 0
+
+
+def test_the_same_seed_gives_the_same_figures(learn: Learn) -> None:
+    def figures(seed: int) -> str:
+        result = learn(
+            random_state=seed, known={"labels": LABELS[::-1][np.random.default_rng(0).permutation(24)]}
+        )
+        return json.dumps(
+            {k: v for k, v in result.comparison.results[0].mean.to_dict().items() if k != "fit_time_s"}
+        )
+
+    assert figures(1) == figures(1)
+    assert figures(1) != figures(2)
+
+
+def test_the_result_is_plain_values(learn: Learn) -> None:
+    result = learn(known={"split": ["train"] * 11 + ["val"] + ["train"] * 11 + ["val"]})
+    values = json.loads(json.dumps(result.to_dict()))
+    assert set(values) == {"comparison", "held_out", "n_train", "n_computed", "leaks", "skipped", "ignored"}
+    assert values["comparison"]["best"] == "logistic"
+
+
+def test_the_saved_pipeline_predicts_what_the_fitted_one_does(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    result = learn(out=tmp_path / "model")
+    loaded = featx.load(tmp_path / "model", cache=None)
+    np.testing.assert_array_equal(loaded.predict_proba(pictures), result.pipeline.predict_proba(pictures))
+
+
+def test_unreadable_pictures_are_no_part_of_anything(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"")
+    samples = [*pictures[:3], str(tmp_path / "bad.png"), *pictures[4:]]
+    result = learn(samples, skip_unreadable=True)
+    assert [error.index for error in result.skipped] == [3]
+    assert result.n_train == 23
+    assert result.to_dict()["skipped"][0]["file"] == str(tmp_path / "bad.png")
+
+
+def test_a_training_part_that_cannot_be_read_is_an_error(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    for i in range(22):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    samples = [pictures[0], *(str(tmp_path / f"{i}.png") for i in range(22)), pictures[-1]]
+    split = ["val", *["train"] * 22, "val"]
+    with pytest.raises(DatasetError, match="no image of its part train could be read"):
+        learn(samples, skip_unreadable=True, known={"split": split})
+
+
+# --- leaks ---
+
+
+def test_a_clean_split_warns_of_nothing(learn: Learn) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = learn(
+            known={"split": (["train"] * 9 + ["val"] * 3) * 2, "groups": [f"g{i}" for i in range(24)]}
+        )
+    assert result.leaks == ()
+
+
+def test_groups_on_both_sides_of_the_split_are_reported_before_inference(learn: Learn) -> None:
+    known = {"split": (["train"] * 9 + ["val"] * 3) * 2, "groups": [f"p{i % 11}" for i in range(24)]}
+    with counted_rows() as rows, warnings.catch_warnings():
+        warnings.simplefilter("error", FeatxWarning)
+        with pytest.raises(FeatxWarning, match="groups are in both train and val, for example 'p0'"):
+            learn(known=known)
+    assert rows.n == 0
+    with pytest.warns(FeatxWarning, match="are not those of unseen groups"):
+        result = learn(known=known)
+    assert [leak.kind for leak in result.leaks] == ["group across split"]
+
+
+def test_an_ignored_split_cannot_leak(learn: Learn) -> None:
+    known = {"split": (["train"] * 9 + ["val"] * 3) * 2, "groups": [f"p{i % 11}" for i in range(24)]}
+    assert learn(known=known, ignore_split=True, cv=3).leaks == ()
+
+
+def copied(pictures: list[str], folder: Path, *indices: int) -> list[str]:
+    """The pictures, and copies of some under other names."""
+    return [*pictures, *(str(shutil.copy(pictures[i], folder / f"copy{i}.png")) for i in indices)]
+
+
+def test_copies_on_both_sides_of_the_split_are_reported(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    samples = copied(pictures, tmp_path, 0, 13)
+    known = {"labels": [*LABELS, "dark", "light"], "split": [*["train"] * 24, "val", "val"]}
+    with pytest.warns(
+        FeatxWarning, match="2 samples are in both train and val, for example .*00.png and .*copy0.png"
+    ):
+        result = learn(samples, known=known, out=tmp_path / "model")
+    assert [(leak.kind, leak.n) for leak in result.leaks] == [("copy across split", 2)]
+    assert "Beware: 2 samples are in both train and val" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_copies_with_different_labels_are_reported(learn: Learn, pictures: list[str], tmp_path: Path) -> None:
+    samples = copied(pictures, tmp_path, 0)
+    with pytest.warns(
+        FeatxWarning, match=r"1 sample is there with different labels, .*\('dark'\) and .*\('light'\)"
+    ):
+        result = learn(samples, known={"labels": [*LABELS, "light"]})
+    assert [(leak.kind, leak.n) for leak in result.leaks] == [("copy with another label", 1)]
+
+
+def test_copies_stay_in_one_fold(
+    learn: Learn, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    compare = training.compare_heads
+
+    def watched(*args: Any, **named: Any) -> Any:
+        seen.update(named)
+        return compare(*args, **named)
+
+    monkeypatch.setattr(training, "compare_heads", watched)
+    samples = copied(pictures, tmp_path, 0, 5, 13)
+    result = learn(samples, known={"labels": [*LABELS, "dark", "dark", "light"]})
+    assert seen["groups"].tolist() == [*range(24), 0, 5, 13]
+    assert result.leaks == ()
+    assert result.comparison.n_groups is None  # the data knows no groups
+    learn()
+    assert seen["groups"] is None  # nothing to keep together
+
+
+def test_copies_that_leave_too_few_pictures_for_the_folds(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    few = [*pictures[:2], *pictures[12:14]] * 5
+    with pytest.raises(DatasetError, match=r"only 4 of 20 images are distinct.*fewer than cv=5"):
+        learn(few, known={"labels": ["dark", "dark", "light", "light"] * 5})
+
+
+def test_copies_in_several_groups_are_reported(learn: Learn, pictures: list[str], tmp_path: Path) -> None:
+    samples = copied(pictures, tmp_path, 0)
+    known = {"labels": [*LABELS, "dark"], "groups": [f"p{i}" for i in range(25)]}
+    with pytest.warns(FeatxWarning, match=r"1 sample is in several groups, .*\('p0'\) and .*\('p24'\)"):
+        result = learn(samples, known=known)
+    assert result.comparison.n_groups == 25
+
+
+# --- real pictures ---
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the real sets: each of their 2,924 pictures is embedded once in this file."""
+    return tmp_path_factory.mktemp("real")
+
+
+# The rows of the README's table. Figures are those of folds with fixed seeds, on float32 vectors that agree between machines to
+# about 1e-5: a sample or two on the decision boundary may differ, and the bounds leave room for more than that.
+@pytest.mark.parametrize(
+    ("name", "parameters", "least"),
+    [
+        pytest.param(
+            "hymenoptera_small",
+            {},
+            0.94,
+            marks=pytest.mark.xfail(
+                strict=True, reason="0.935, one picture of 153 short, with C=0.01 of the logistic head"
+            ),
+        ),
+        ("bccd_crops", {"heads": ["logistic"], "ignore_split": True}, 0.985),
+        ("covid_ct_small", {"heads": ["logistic"], "ignore_split": True}, 0.72),
+    ],
+)
+def test_frozen_features_reach_what_the_readme_says(
+    name: str, parameters: dict[str, Any], least: float, cache: Path, data: Path, weights: Path
+) -> None:
+    result = featx.train(data / name, backbone=weights / "mobilenet_v2", cache=cache, **parameters)
+    if result.held_out:
+        accuracy = result.held_out["val"]["accuracy"]
+    else:
+        assert result.comparison.n_groups is not None
+        accuracy = result.comparison.results[0].mean.accuracy
+    assert accuracy >= least
+    assert result.leaks == ()
+
+
+def test_a_real_model_is_saved_and_used(cache: Path, data: Path, weights: Path, tmp_path: Path) -> None:
+    words = {"backbone": weights / "mobilenet_v2", "cache": cache, "heads": ["logistic"]}
+    result = featx.train(data / "hymenoptera_small", out=tmp_path / "model", **words)
+    val = [s for s, part in zip(*samples_and_split(data / "hymenoptera_small"), strict=True) if part == "val"]
+    found = featx.predict(tmp_path / "model", val, cache=cache)
+    np.testing.assert_array_equal(found.labels, result.pipeline.predict(val))
+
+
+def samples_and_split(folder: Path) -> tuple[list[str], np.ndarray]:
+    dataset = featx.read_dataset(folder)
+    assert dataset.split is not None
+    return dataset.samples, dataset.split
