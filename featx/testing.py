@@ -128,7 +128,7 @@ class counted_rows:
             counter.n += len(batch)
             return run(session, batch)
 
-        Session.run = counting  # type: ignore[method-assign]  # the seam is the point of this class
+        Session.run = counting  # type: ignore[assignment,method-assign]  # the seam is the point of this class
         return self
 
     def __exit__(self, *exception: object) -> None:

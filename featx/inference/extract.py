@@ -423,7 +423,9 @@ class _Run:
             if self.plan.store_required:
                 raise
             warnings.warn(
-                f"{error} Going on without storing what is computed now.", FeatxWarning, stacklevel=2
+                f"{str(error).rstrip('.')}. Going on without storing what is computed now.",
+                FeatxWarning,
+                stacklevel=2,
             )
             self.store = None
 
