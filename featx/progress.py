@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "progress_bar"]
 
 _UPDATES_PER_S = 4
+_BAR_CELLS = 20  # with counts, rate and times the line fits 80
 
 
 class Progress(Protocol):
@@ -73,7 +74,7 @@ def progress_bar(
 
     bar = RichProgress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=_BAR_CELLS),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
