@@ -17,7 +17,7 @@ from featx._version import __version__
 from featx.backbones.sources import backbones_folder, installed_names
 from featx.errors import FeatxError
 from featx.features import ImageFeatures
-from featx.inference.runtime import (
+from featx.inference.devices import (
     count_cards,
     cpu_threads,
     gpu_libraries,

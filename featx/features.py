@@ -18,15 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError
+from featx.inference.devices import cpu_threads, default_batch, parse_device, resolve_device
 from featx.inference.extract import Extraction, Plan, extract
-from featx.inference.runtime import (
-    Session,
-    cpu_threads,
-    default_batch,
-    parse_device,
-    resolve_device,
-    session_pool,
-)
+from featx.inference.runtime import Session, session_pool
 from featx.inputs.samples import as_samples
 from featx.progress import progress_bar
 from featx.store.files import FileDigests

@@ -11,7 +11,7 @@ import pytest
 from featx import doctor
 from featx.doctor import Finding, examine
 from featx.errors import DeviceError
-from featx.inference import runtime
+from featx.inference import devices, runtime
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Say what the driver counts, and which providers the runtime has."""
 
     def has(*, cards: int | None, cuda: bool = True) -> None:
-        for module in (runtime, doctor):
+        for module in (devices, doctor):
             monkeypatch.setattr(module, "count_cards", lambda: cards)
         providers = ["CPUExecutionProvider", *(["CUDAExecutionProvider"] if cuda else [])]
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
@@ -112,7 +112,7 @@ def test_missing_cuda_libraries_are_named(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(cards=1)
-    monkeypatch.setattr(runtime, "_loads", lambda library: "cudnn" not in library)
+    monkeypatch.setattr(devices, "_loads", lambda library: "cudnn" not in library)
 
     def elsewhere(*args: object) -> None:
         raise DeviceError("cuda: the network's operators ran on CPUExecutionProvider.")

@@ -30,7 +30,7 @@ from featx.errors import (
     StoreNotWritableError,
     UnreadableSampleError,
 )
-from featx.inference.runtime import why_not_cuda
+from featx.inference.devices import why_not_cuda
 from featx.testing import FeaturesConformance, counted_rows, tiny_backbone
 
 

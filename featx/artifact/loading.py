@@ -26,7 +26,7 @@ from featx.artifact.skops_file import from_skops
 from featx.backbones.backbone import Backbone
 from featx.errors import ArtifactError, FeatxWarning, ParameterError
 from featx.features import ImageFeatures
-from featx.inference.runtime import parse_device
+from featx.inference.devices import parse_device
 from featx.store.store import EmbeddingStore
 
 __all__ = ["describe", "load"]

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from featx.backbones.backbone import FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import FeatxWarning, SampleError, StoreError
+from featx.inference.devices import Device
 from featx.inference.lanes import Job, Lanes, Work
 from featx.inference.reading import BUDGET_BYTES, Content, Reader, Reading, unreadable_path
-from featx.inference.runtime import Device, Session
+from featx.inference.runtime import Session
 from featx.inputs.samples import DigestSample, sample_name
 from featx.store.claims import Claim
 from featx.store.digest import DIGEST_BYTES
@@ -218,6 +219,9 @@ class _Run:
                 elif here.any():
                     self.out[part[here], columns] = rows
                 found &= here
+                if len(part) == rows_a_time:
+                    del rows
+                    self.store.let_go(space.id)
             self._finish(part[found])
 
     # --- what must be computed ---

@@ -1,47 +1,27 @@
 """Sessions on ONNX Runtime: one pool a process, on a device that is proved to compute.
 
-Owns the meaning of ``device=``, how many threads run beside each other, and the row independence of a session. Refuses to
-compute on another device than the one asked for: a CUDA session is opened with a profile of its first run, and the operators
-that carry the work must be found on CUDA in it.
+Owns the row independence of a session. Refuses to compute on another device than the one asked for: a CUDA session is opened
+with a profile of its first run, and the operators that carry the work must be found on CUDA in it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import DeviceError, DeviceMemoryError, GraphError, ParameterError
+from featx.errors import DeviceError, DeviceMemoryError, GraphError
+from featx.inference.devices import PROVIDERS, Device, preload_gpu_libraries
 
-__all__ = [
-    "Device",
-    "Session",
-    "SessionPool",
-    "count_cards",
-    "cpu_threads",
-    "default_batch",
-    "gpu_libraries",
-    "heavy_providers",
-    "onnxruntime_providers",
-    "parse_device",
-    "resolve_device",
-    "session_pool",
-    "why_not_cuda",
-]
+__all__ = ["Session", "SessionPool", "heavy_providers", "session_pool"]
 
 # Operators that carry the work of an encoder. ONNX Runtime places shape arithmetic on the CPU on purpose, so their
 # provider, not every node's, says where a network runs.
@@ -62,174 +42,6 @@ _HEAVY = frozenset(
 ROW_TOLERANCE = 1e-4
 """max |row alone - row among others| / max |row| up to which rows count as independent. float32 kernels that sum in another
 order for another batch size stay near 1e-6; one shared quantisation scale moves rows by 1e-2 and more."""
-
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where a session computes: ``kind`` cpu, cuda or tensorrt, and the index of the card."""
-
-    kind: str
-    index: int = 0
-
-    def __str__(self) -> str:
-        return self.kind if self.kind == "cpu" or self.index == 0 else f"{self.kind}:{self.index}"
-
-
-def parse_device(text: str) -> Device | None:
-    """Read ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"tensorrt"``; ``"auto"`` is None.
-
-    Raises
-    ------
-    ParameterError
-        Anything else.
-    """
-    if isinstance(text, str):
-        kind, _, index = text.partition(":")
-        if text == "auto":
-            return None
-        if text == "cpu" or (kind in ("cuda", "tensorrt") and (not _ or index.isdecimal())):
-            return Device(kind, int(index or 0))
-    raise ParameterError(f"device must be auto, cpu, cuda, cuda:<index> or tensorrt, got {text!r}.")
-
-
-def resolve_device(text: str) -> Device:
-    """The device that ``device=`` means on this machine; ``"auto"`` takes CUDA where it works, else the CPU.
-
-    Raises
-    ------
-    DeviceError
-        CUDA was asked for by name and cannot compute here; the message says why and what to do.
-    """
-    device = parse_device(text)
-    if device is None:
-        return Device("cuda") if why_not_cuda() is None else Device("cpu")
-    if device.kind != "cpu":
-        reason = why_not_cuda(device.kind, device.index)
-        if reason is not None:
-            raise DeviceError(
-                f'device="{text}": {reason} Pass device="cpu" to compute on the CPU, or run "featx doctor".'
-            )
-    return device
-
-
-def why_not_cuda(kind: str = "cuda", index: int = 0) -> str | None:
-    """One sentence on why CUDA (or TensorRT) cannot compute here, or None where it should.
-
-    Looks at the ONNX Runtime build, the driver and the number of cards; opens no session, so it is cheap and silent.
-    """
-    import onnxruntime
-
-    provider = _PROVIDERS[kind]
-    if provider not in onnxruntime.get_available_providers():
-        return (
-            f"the installed onnxruntime {onnxruntime.__version__} has no {provider} (the CPU package is installed, or it was "
-            'installed over onnxruntime-gpu). Run "pip uninstall onnxruntime onnxruntime-gpu", then "pip install onnxruntime-gpu".'
-        )
-    n_cards = count_cards()
-    if n_cards is None:
-        return "no NVIDIA driver was found on this machine."
-    if index >= n_cards:
-        return f"the driver sees {n_cards} card(s), so there is no card {index}."
-    return None
-
-
-def count_cards() -> int | None:
-    """CUDA devices that the driver offers, or None without a driver (CUDA driver API: cuInit, cuDeviceGetCount)."""
-    name = {"win32": "nvcuda.dll", "darwin": None}.get(sys.platform, "libcuda.so.1")
-    if name is None:
-        return None
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return None
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-def onnxruntime_providers() -> list[str]:
-    """Execution providers that the installed ONNX Runtime was built with."""
-    import onnxruntime
-
-    return list(onnxruntime.get_available_providers())
-
-
-def gpu_libraries() -> dict[str, bool]:
-    """CUDA and cuDNN libraries that the CUDA provider opens, and whether each loads here.
-
-    Names from the error messages of onnxruntime-gpu 1.22 to 1.31, which is built for CUDA 12 or 13 and cuDNN 9.
-    """
-    import onnxruntime
-
-    _preload_gpu_libraries()
-    major = str(getattr(onnxruntime, "cuda_version", "") or "13").split(".")[0]
-    pattern = "{}64_{}.dll" if sys.platform == "win32" else "lib{}.so.{}"
-    versions = {"cublasLt": major, "cublas": major, "cudart": major, "cudnn": "9"}
-    return {
-        name: _loads(name) for name in (pattern.format(lib, version) for lib, version in versions.items())
-    }
-
-
-def _preload_gpu_libraries() -> None:
-    """Open CUDA and cuDNN from NVIDIA's packages, where they are installed; what does not load shows in :func:`gpu_libraries`."""
-    import onnxruntime
-
-    if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses
-            onnxruntime.preload_dlls()
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def cpu_threads() -> int:
-    """Threads that this process may load: its share of the cores.
-
-    joblib's count knows affinity and container limits; ``OMP_NUM_THREADS`` is how joblib tells a worker its share (and how a
-    user limits one). ONNX Runtime reads neither by itself.
-    """
-    cores = joblib.cpu_count()
-    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(1, min(cores, int(limit))) if limit.isdecimal() and int(limit) > 0 else max(1, cores)
-
-
-_GPU_BATCH = 64
-_CPU_BATCH_PX = 1 << 16
-_LARGEST_CPU_BATCH = 8
-"""On a CPU a batch should stay in the caches. Measured on an AMD EPYC 9005, milliseconds an image for batches of 1, 2, 4, 8 and 16:
-MobileNetV2 at 224 px 4.6, 4.4, 4.8, 5.3, 5.8; EfficientNet-B0 7.4, 7.3, 7.3, 8.2, 9.5; ViT-S 55, 54, 57, 60, 65; ResNet-56 at
-32 px 1.45, 1.46, 1.45, 1.41, 1.39, and more where a run costs as much as the arithmetic in it: 0.013, 0.009, 0.007, 0.006, 0.006."""
-
-
-def default_batch(device: Device, n_pixels: int) -> int:
-    """Images a run, where nobody says.
-
-    Parameters
-    ----------
-    device : Device
-    n_pixels : int
-        Of one image, height times width.
-
-    Examples
-    --------
-    >>> [default_batch(Device("cpu"), edge * edge) for edge in (32, 96, 128, 224)]
-    [8, 7, 4, 1]
-    """
-    if device.kind != "cpu":
-        return _GPU_BATCH
-    return max(1, min(_LARGEST_CPU_BATCH, _CPU_BATCH_PX // n_pixels))
 
 
 class Session:
@@ -340,18 +152,18 @@ def _open(model: bytes, device: Device, folder: Path, probe: NDArray[np.uint8]) 
     )
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     if device.kind == "cpu":
-        return _create(model, options, [_PROVIDERS["cpu"]], device)
-    _preload_gpu_libraries()
+        return _create(model, options, [PROVIDERS["cpu"]], device)
+    preload_gpu_libraries()
     with tempfile.TemporaryDirectory() as traces:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(traces) / "featx")
         session = _create(model, options, _gpu_providers(device), device)
         session.run(None, {session.get_inputs()[0].name: probe})
         placed = heavy_providers(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    if placed != {_PROVIDERS[device.kind]}:
+    if placed != {PROVIDERS[device.kind]}:
         raise DeviceError(
             f"{device}: the network's operators ran on {', '.join(sorted(placed)) or 'no provider'}, expected "
-            f'{_PROVIDERS[device.kind]}. CUDA or cuDNN libraries are missing or of another version: run "featx doctor".'
+            f'{PROVIDERS[device.kind]}. CUDA or cuDNN libraries are missing or of another version: run "featx doctor".'
         )
     return session
 
@@ -362,7 +174,7 @@ def _gpu_providers(device: Device) -> list[Any]:
         {"device_id": device.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"},
     )
     tensorrt = ("TensorrtExecutionProvider", {"device_id": device.index})
-    return [tensorrt, cuda, _PROVIDERS["cpu"]] if device.kind == "tensorrt" else [cuda, _PROVIDERS["cpu"]]
+    return [tensorrt, cuda, PROVIDERS["cpu"]] if device.kind == "tensorrt" else [cuda, PROVIDERS["cpu"]]
 
 
 def _create(model: bytes, options: Any, providers: list[Any], device: Device) -> Any:

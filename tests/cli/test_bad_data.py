@@ -168,7 +168,7 @@ def test_an_unknown_tap_lists_those_there_are(both: Any, photos: Path, tiny: Pat
 def test_a_device_that_is_not_there(
     both: Any, photos: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.inference.runtime.count_cards", lambda: None)
+    monkeypatch.setattr("featx.inference.devices.count_cards", lambda: None)
     line = both(
         ["train", photos, "-b", tiny, "--device", "cuda"],
         lambda: library.train(photos, backbone=tiny, device="cuda"),

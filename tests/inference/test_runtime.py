@@ -12,15 +12,9 @@ import pytest
 
 from featx import Backbone, ImageFeatures
 from featx.errors import DeviceError, GraphError, ParameterError
-from featx.inference import runtime
-from featx.inference.runtime import (
-    Device,
-    Session,
-    SessionPool,
-    heavy_providers,
-    parse_device,
-    resolve_device,
-)
+from featx.inference import devices
+from featx.inference.devices import Device, parse_device, resolve_device
+from featx.inference.runtime import Session, SessionPool, heavy_providers
 from featx.testing import tiny_backbone
 
 PROBE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
@@ -54,14 +48,14 @@ def test_other_device_names_are_refused(text: object) -> None:
 
 
 def test_cuda_is_refused_with_the_reason_where_no_driver_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "count_cards", lambda: None)
+    monkeypatch.setattr(devices, "count_cards", lambda: None)
     with pytest.raises(DeviceError, match=r"driver|onnxruntime"):
         resolve_device("cuda")
     assert resolve_device("auto") == Device("cpu")
 
 
 def test_a_card_beyond_those_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "count_cards", lambda: 1)
+    monkeypatch.setattr(devices, "count_cards", lambda: 1)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(DeviceError, match="no card 3"):
         resolve_device("cuda:3")
@@ -73,7 +67,7 @@ def test_cuda_missing_from_the_wheel_names_the_package(monkeypatch: pytest.Monke
         resolve_device("cuda")
 
 
-@pytest.mark.skipif(runtime.why_not_cuda() is None, reason="CUDA works here")
+@pytest.mark.skipif(devices.why_not_cuda() is None, reason="CUDA works here")
 def test_a_session_that_fell_back_to_the_cpu_is_refused(tmp_path: Path) -> None:
     # ONNX Runtime hands out a CPU session for a CUDA request here: the profile of the first run gives it away.
     backbone = Backbone.open(tiny_backbone(tmp_path))
@@ -137,10 +131,10 @@ def test_a_graph_that_cannot_run_is_a_graph_error(tmp_path: Path) -> None:
 def test_lanes_follow_the_thread_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert runtime.cpu_threads() == 8
+    assert devices.cpu_threads() == 8
     for limit, lanes in (("3", 3), ("64", 8), ("0", 8), ("nonsense", 8), ("2,1", 2)):
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
-        assert runtime.cpu_threads() == lanes
+        assert devices.cpu_threads() == lanes
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
