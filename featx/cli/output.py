@@ -117,6 +117,7 @@ _FLAGS = {
     "cache=None": "--cache none",
     "preprocess=ImagePreprocess(...)": "--preprocess FILE",
 }
+_BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
 _VALUED = "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|split_column|tap"
 
 
@@ -132,9 +133,8 @@ def one_line(message: str) -> str:
     """
     text = _without_preprocess_help(message)
     for python, option in _FLAGS.items():
-        text = text.replace(python, option)
-    # Only where a word begins: a path may hold anything.
-    text = re.sub(rf"""(?<![^\s(])({_VALUED})=(?:(["'])(.*?)\2|([\w:.-]*\w)?)""", _with_option, text)
+        text = re.sub(_BEGINS + re.escape(python), option, text)
+    text = re.sub(rf"""{_BEGINS}({_VALUED})=(?:(["'])(.*?)\2|([\w:.-]*\w)?)""", _with_option, text)
     return _visible(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
