@@ -10,6 +10,7 @@ A segment is named ``<time>-<pid>-<random>``: nanoseconds since 1970 in twenty d
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -37,6 +38,7 @@ __all__ = [
     "delete",
     "from_record",
     "is_intact",
+    "let_go",
     "list_folder",
     "read_keys",
     "read_rows",
@@ -192,6 +194,19 @@ def read_rows(segment: Segment) -> np.ndarray:
         As `read_keys`.
     """
     return _open_array(segment, segment.rows_path, (segment.n, segment.d), np.dtype(segment.dtype))
+
+
+def let_go(rows: np.ndarray) -> None:
+    """Give back the memory of mapped rows: they are in memory again when they are next looked at.
+
+    What was read of a mapped file counts as the process's memory until the system is short of it, though it is only the
+    system's copy of the file. Does nothing for rows that are not mapped, nor where the system has no such call (Windows).
+    """
+    base: object = rows
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_intact(segment: Segment) -> bool:

@@ -100,6 +100,11 @@ class Space:
             f"{self.folder}: its files vanish while they are being read; is something deleting them?"
         )
 
+    def let_go(self) -> None:
+        """Give back the memory of mapped rows that were read."""
+        for rows in list(self._snapshot.rows.values()):
+            segments.let_go(rows)
+
     def live(self) -> tuple[Segment, ...]:
         """Segments by a fresh listing, oldest first."""
         return tuple(sorted(self._refresh().listed.values()))

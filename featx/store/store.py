@@ -148,6 +148,18 @@ class EmbeddingStore:
             self._note_use(space)
         return rows, found
 
+    def let_go(self, space: str) -> None:
+        """Give back the memory that reading mapped rows took; rows handed out stay valid.
+
+        For whoever copies more rows than should count as this process's memory at one time. Reading them again finds them
+        in the system's file cache.
+
+        Parameters
+        ----------
+        space : str
+        """
+        self._space(space).let_go()
+
     def put(
         self, space: str, keys: Keys, rows: np.ndarray, *, provenance: Mapping[str, Any] | None = None
     ) -> None:

@@ -56,6 +56,33 @@ def test_the_first_row_of_a_key_stays(store: EmbeddingStore, make_keys: MakeKeys
     assert store.spaces()[0].n_rows == 2
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux to say what is in memory"
+)
+def test_rows_let_go_take_no_memory_and_stay_readable(
+    store: EmbeddingStore, make_keys: MakeKeys, rows_of: Rows
+) -> None:
+    keys = make_keys(4000)
+    wide = rows_of(keys, d=2048)
+    store.put("space", keys, wide)
+    view, _ = store.get("space", keys)
+
+    def mapped_kb() -> int:
+        """Of the rows' file, in this process's memory."""
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        return sum(
+            int(next(field for field in lines if field.startswith("Rss:")).split()[1])
+            for line in lines
+            if str(store.root) in line and line.endswith(".rows.npy")
+        )
+
+    assert (view == wide).all()
+    assert mapped_kb() * 1024 >= view.nbytes
+    store.let_go("space")
+    assert mapped_kb() * 1024 < view.nbytes / 100
+    assert (view == wide).all()
+
+
 def test_a_put_of_some_stored_keys_adds_the_others_only(store: EmbeddingStore, make_keys: MakeKeys) -> None:
     keys = make_keys(10)
     store.put("space", keys[:6], np.zeros((6, 1), np.float32))
