@@ -22,6 +22,7 @@ from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.errors import DatasetError, ParameterError, SampleError
 from featx.features import ImageFeatures
 from featx.inputs.datasets import Dataset, read_samples
+from featx.inputs.samples import sample_name
 from featx.outputs import check_output, npy_path, write_output
 
 __all__ = ["DataLike", "Embedding", "embed", "embedding_files", "make_features", "write_embedding"]
@@ -184,7 +185,7 @@ def _manifest(embedding: Embedding) -> str:
     dataset = embedding.dataset
     columns: dict[str, Sequence[Any]] = {
         "row": range(len(dataset)),
-        "file": [_relative(sample, dataset.root) for sample in dataset.samples],
+        "file": [_file(sample, i, dataset.root) for i, sample in enumerate(dataset.samples)],
         "digest": ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys],
     }
     optional = {"label": dataset.labels, "group": dataset.groups, "split": dataset.split}
@@ -196,8 +197,9 @@ def _manifest(embedding: Embedding) -> str:
     return text.getvalue()
 
 
-def _relative(sample: Any, root: str) -> str:
+def _file(sample: Any, index: int, root: str) -> str:
+    name = sample_name(sample, index)
     try:
-        return Path(sample).relative_to(root).as_posix()
+        return Path(name).relative_to(root).as_posix()
     except ValueError:
-        return str(sample)
+        return name

@@ -27,6 +27,7 @@ from featx.evaluation.folds import make_folds, most_folds
 from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
 from featx.heads import HEAD_NAMES, make_head
 from featx.inputs.datasets import Dataset, read_dataset
+from featx.inputs.samples import sample_name
 from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
@@ -237,7 +238,8 @@ def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool
             FeatxWarning,
             stacklevel=3,
         )
-    return _Plan([str(sample) for sample in dataset.samples], labels, groups, split)
+    names = [sample_name(sample, i) for i, sample in enumerate(dataset.samples)]
+    return _Plan(names, labels, groups, split)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

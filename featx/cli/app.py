@@ -49,6 +49,8 @@ app = typer.Typer(
 app.add_typer(cache.app, name="cache")
 app.add_typer(backbones.app, name="backbones")
 
+_MOST_COLUMNS = 5  # classes whose probabilities a table shows
+
 _FIGURES = {  # of featx.evaluation.scores.Scores, to the titles of a table
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced",
@@ -191,8 +193,13 @@ def predict(
     elif as_csv:
         print_csv(rows)
     else:
-        names = [name for name in rows[0] if name != "error" or result.errors]
-        numbers = [name for name in names if name.startswith("p_")]
+        numbers = [name for name in rows[0] if name.startswith("p_")]
+        if len(numbers) > _MOST_COLUMNS:  # only that of the label itself; --csv and --json give all
+            rows = [
+                {**row, "p": row[f"p_{row['label']}"] if row["label"] is not None else None} for row in rows
+            ]
+            numbers = ["p"]
+        names = ["file", "label", *numbers, *(["error"] if result.errors else [])]
         print_table(names, [[_cell(row[name]) for name in names] for row in rows], right=numbers)
     if len(result.errors) == len(rows):
         raise DatasetError(f"none of the {len(rows)} images could be read.")

@@ -24,6 +24,9 @@ __all__ = ["Dataset", "count_missing", "read_dataset", "read_samples"]
 
 _CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 _LABELS_FILE = "labels.csv"
+_DIGEST_PREFIX = (
+    "digest:"  # of samples known by their content only, as in the manifest that featx embed writes
+)
 _SHOWN = 5  # names that a message lists
 
 
@@ -34,7 +37,7 @@ class Dataset:
     Attributes
     ----------
     samples : list of str
-        Paths of the files.
+        Paths of the files, or ``"digest:<32 hex digits>"``.
     labels : ndarray of str, shape (n_samples,), or None
     groups : ndarray of str, shape (n_samples,), or None
         What must not be parted by a fold: a patient, a source image.
@@ -204,7 +207,7 @@ def _read(
     if split_column is not None or "split" in table.columns:
         split = _splits(table, split_column or "split")
     dataset = Dataset(
-        samples=[os.path.join(root, file) for file in files],
+        samples=[file if file.startswith(_DIGEST_PREFIX) else os.path.join(root, file) for file in files],
         labels=None if labels is None else np.array(labels),
         groups=None if groups is None else np.array(groups),
         split=None if split is None else np.array(split),

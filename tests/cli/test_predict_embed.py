@@ -182,6 +182,19 @@ def test_numbers_that_were_labels_come_back_as_numbers(tiny: Path, photos: Path)
     assert list(found.rows()[0]) == ["file", "label", "p_3", "p_7", "error"]
 
 
+def test_of_many_classes_a_table_shows_the_one_that_was_chosen(
+    featx: Any, tiny: Path, picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    for i in range(24):
+        picture(tmp_path / "d" / f"class {i // 4}" / f"{i}.png", seed=i, low=(i // 4) * 20)
+    featx("train", tmp_path / "d", "-b", tiny, "--head", "logistic", "--cv", 2, "-o", tmp_path / "m")
+    lines = featx("predict", tmp_path / "m", tmp_path / "d" / "class 0").out.splitlines()
+    assert lines[0].split() == ["file", "label", "p"]
+    as_json = featx("predict", tmp_path / "m", tmp_path / "d" / "class 0", "--json").json
+    assert float(lines[1].split()[-1]) == pytest.approx(as_json[0][f"p_{as_json[0]['label']}"], abs=5e-4)
+    assert len(as_json[0]) == 6 + 3
+
+
 # --- embed ---
 
 
@@ -212,6 +225,41 @@ def test_the_manifests_digests_stand_for_the_pictures(
         again = library.ImageFeatures(tiny, cache=tmp_path / "cache").fit_transform(digests)
     assert rows.n == 0
     np.testing.assert_array_equal(again, np.load(tmp_path / "v.npy"))
+
+
+def test_a_model_is_made_from_the_manifest_where_the_pictures_are_not(
+    featx: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    pictures = Path(shutil.copytree(photos, tmp_path / "hospital"))
+    cache = tmp_path / "cache"
+    featx("embed", pictures, "-b", tiny, "-o", tmp_path / "v", "--cache", cache)
+    here = featx("train", pictures, "-b", tiny, "--head", "logistic", "--cache", cache, "--json").json
+    shutil.rmtree(pictures)
+    words = (
+        "train",
+        tmp_path / "v.manifest.csv",
+        "--file-column",
+        "digest",
+        "-b",
+        tiny,
+        "--head",
+        "logistic",
+    )
+    elsewhere = featx(*words, "--cache", cache, "--json").json
+    assert elsewhere["n_computed"] == 0
+    for found in (here, elsewhere):
+        del found["comparison"]["heads"][0]["fit_time_s"]
+        for fold in found["comparison"]["heads"][0]["folds"]:
+            del fold["fit_time_s"]
+    assert elsewhere["comparison"] == here["comparison"]
+    assert "the store holds no vector for this digest" in featx(*words).err  # in the default cache
+
+
+def test_samples_need_not_be_files(tiny: Path, tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)
+    dataset = library.Dataset(samples=list(stack), name="arrays", root="")  # type: ignore[arg-type]  # arrays pass too
+    _, manifest, _ = library.write_embedding(library.embed(dataset, backbone=tiny), tmp_path / "v")
+    assert pd.read_csv(manifest)["file"][1] == "sample 1 (array of shape (40, 40, 3))"
 
 
 def test_json_says_what_was_written(featx: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
