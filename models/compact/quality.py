@@ -19,12 +19,11 @@ import csv
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from pictures import MEAN, STD, Pictures, read_pictures
 from PIL import Image
@@ -32,6 +31,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from featx import ImageFeatures
+from featx.backbones.backbone import Backbone
+from featx.backbones.preprocess import ImagePreprocess
 
 HERE = Path(__file__).resolve().parent
 SIZES_PX = (64, 80, 96, 112, 128, 160)
@@ -49,14 +52,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A way from one RGB picture to one vector.
+    """A way from pictures to vectors, (n,) paths to (n, d) float32.
 
     ``top1`` and ``speed`` are absent where they mean nothing: accuracy of the network's own head, and
     pictures per second of one core.
     """
 
     name: str
-    of: Callable[[Image.Image], np.ndarray]
+    of: Callable[[list[Path]], np.ndarray]
     top1: Callable[[Pictures], float] | None = None
     speed: Callable[[], float] | None = None
 
@@ -98,73 +101,62 @@ def new_head() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=5000))
 
 
-def network_input(image: Image.Image, shortest: int, crop: int) -> np.ndarray:
-    """Resize the shorter side, cut out the centre, normalise: float32 (1, 3, crop, crop)."""
-    factor = shortest / min(image.size)
-    size = (max(crop, round(image.width * factor)), max(crop, round(image.height * factor)))
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (image.width - crop) // 2, (image.height - crop) // 2
-    pixels = np.asarray(image.crop((left, top, left + crop, top + crop)), np.float32) / 255
-    pixels = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return pixels.transpose(2, 0, 1)[None]
+def centred(px: int) -> ImagePreprocess:
+    """Resize the shorter side to ``px``, cut out the centre, normalise as in training."""
+    return ImagePreprocess(size=px, crop=(px, px), mean=MEAN, std=STD)
 
 
-def open_session(model: Path, tensor: str | None) -> ort.InferenceSession:
-    """Open a graph on one thread, ending at ``tensor``, or at what its last dense layer reads."""
-    graph = onnx.load(model)
-    if tensor is None:
-        tensor = next(node for node in reversed(graph.graph.node) if node.op_type == "Gemm").input[0]
-    del graph.graph.output[:]
-    graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor))
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def network_features(
+    name: str, folder: Path, preprocess: ImagePreprocess, *, top1: Callable[[Pictures], float] | None = None
+) -> Features:
+    height, width = preprocess.output_size or (224, 224)
 
-
-def network_features(name: str, model: Path, shortest: int, crop: int) -> Features:
-    session = open_session(model, None)
-    source = session.get_inputs()[0].name
-
-    def of(image: Image.Image) -> np.ndarray:
-        return session.run(None, {source: network_input(image, shortest, crop)})[0].ravel()
+    def of(paths: list[Path]) -> np.ndarray:
+        return ImageFeatures(folder, preprocess=preprocess, cache=None).fit_transform(paths)
 
     def speed() -> float:
-        pixels = np.random.default_rng(0).standard_normal((1, 3, crop, crop)).astype(np.float32)
+        session = open_session(folder / "model.onnx")
+        (source,) = session.get_inputs()
+        pixels = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
         rounds = []
         for _ in range(10):
             started = time.thread_time()
             for _ in range(20):
-                session.run(None, {source: pixels})
+                session.run(None, {source.name: pixels})
             rounds.append(20 / (time.thread_time() - started))
         return float(np.median(rounds))
 
-    return Features(name=name, of=of, speed=speed)
+    return Features(name=name, of=of, top1=top1, speed=speed)
 
 
 def pixel_features() -> Features:
-    def of(image: Image.Image) -> np.ndarray:
-        return np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR), np.float32).ravel() / 255
+    def of(paths: list[Path]) -> np.ndarray:
+        rows = []
+        for path in paths:
+            with Image.open(path) as image:
+                small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
+            rows.append(np.asarray(small, np.float32).ravel() / 255)
+        return np.stack(rows)
 
     return Features(name="pixels, 32 x 32", of=of)
 
 
-def own_top1(model: Path, size: int, val: Pictures) -> float:
-    """Return the accuracy of the network's own head on the zips' ``val``, enlarged to ``size`` px."""
-    session = open_session(model, "logits")
+def open_session(model: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def own_top1(model: Path, px: int, val: Pictures) -> float:
+    """Return the accuracy of the network's own head on the zips' ``val``, enlarged to ``px``."""
+    session = open_session(model)
     right = 0
     for pixels, label in zip(val.pixels, val.labels, strict=True):
-        x = network_input(Image.fromarray(pixels), size, size)
-        right += int(session.run(None, {"pixel_values": x})[0].argmax() == label)
+        image = Image.fromarray(pixels).resize((px, px), Image.Resampling.BILINEAR)
+        x = (np.asarray(image, np.float32) / 255 - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+        (logits,) = session.run(None, {"pixel_values": x.transpose(2, 0, 1)[None]})
+        right += int(logits.argmax() == label)
     return right / len(val.labels)
-
-
-def embed(features: Features, table: Table) -> np.ndarray:
-    """Return (n, d) float32."""
-    rows = []
-    for path in table.paths:
-        with Image.open(path) as image:
-            rows.append(features.of(image.convert("RGB")))
-    return np.stack(rows)
 
 
 def official_score(x: np.ndarray, table: Table, *, ask: str) -> float:
@@ -185,7 +177,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--teacher", type=Path, required=True, help="folder of mobilenet_v2")
-    parser.add_argument("--model", type=Path, default=HERE / "model.onnx")
+    parser.add_argument("--model", type=Path, default=HERE, help="folder of compact")
     parser.add_argument("--cache", type=Path, required=True, help="folder for decoded pictures")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_PX)
     parser.add_argument("--json", type=Path, help="write the figures here too")
@@ -195,14 +187,13 @@ def main() -> None:
     tables = {
         name: read_table(args.data / name) for name in ("hymenoptera_small", "bccd_crops", "covid_ct_small")
     }
+    model = args.model / "model.onnx"
     rivals = [
-        replace(
-            network_features(f"compact, {px} px", args.model, px, px),
-            top1=partial(own_top1, args.model, px),
-        )
+        network_features(f"compact, {px} px", args.model, centred(px), top1=partial(own_top1, model, px))
         for px in args.sizes
     ]
-    rivals.append(network_features("mobilenet_v2, 224 px", args.teacher / "model.onnx", 232, 224))
+    rival_pixels = Backbone.open(args.teacher).pixels()
+    rivals.append(network_features("mobilenet_v2, 224 px", args.teacher, rival_pixels))
     rivals.append(pixel_features())
 
     print("| features | top-1 on val | hymenoptera | bccd | covid | pictures / s, one core |")
@@ -217,7 +208,7 @@ def main() -> None:
 
 
 def measure(rival: Features, tables: dict[str, Table], args: argparse.Namespace) -> Row:
-    x = {name: embed(rival, table) for name, table in tables.items()}
+    x = {name: rival.of(table.paths) for name, table in tables.items()}
     return Row(
         features=rival.name,
         val_top1=None if rival.top1 is None else rival.top1(read_pictures(args.data, "val", args.cache)),

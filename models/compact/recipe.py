@@ -32,5 +32,11 @@ def learning_rate(progress: float, peak: float) -> float:
 
 
 def picture_size_px(progress: float) -> int:
-    """Return the side of the training pictures: small and cheap first, their own 64 px last."""
-    return 48 if progress < 0.6 else 64
+    """Return the side of the training pictures: small and cheap first, a little above their own 64 px last.
+
+    A network does best some way above the size of its last training pictures (Touvron et al. 2019, Fixing the
+    train-test resolution discrepancy); the last twentieth moves that to about 96 px.
+    """
+    if progress < 0.7:
+        return 48
+    return 64 if progress < 0.95 else 80

@@ -33,7 +33,7 @@ from recipe import Settings, learning_rate, picture_size_px
 logger = logging.getLogger("compact")
 
 SAVE_EVERY_S = 60
-PROBE_SIZES_PX = (48, 64, 80, 96, 112, 128, 160)
+PROBE_SIZES_PX = (64, 80, 96, 112, 128)
 
 
 @dataclass(slots=True)
@@ -175,7 +175,7 @@ def parse_args(argv: list[str] | None) -> tuple[argparse.Namespace, Settings]:
     parser.add_argument(
         "--lanes", type=int, default=os.cpu_count() or 1, help="threads that train side by side"
     )
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--peak-rate", type=float, default=0.25)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
