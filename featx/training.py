@@ -32,6 +32,8 @@ from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
 
+_SEEDS = 2**31  # what every head and fold takes, xgboost's 32-bit integers included
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
@@ -211,6 +213,10 @@ def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool
         )
     for name in heads:
         make_head(name)
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise ParameterError(f"random_state={random_state!r}: expected a whole number.")
+    if not 0 <= random_state < _SEEDS:
+        raise ParameterError(f"random_state={random_state}: expected 0 to {_SEEDS - 1}.")
     labels = np.asarray(dataset.labels)
     groups = None if dataset.groups is None else np.asarray(dataset.groups)
     whole = dataset.split is None or ignore_split

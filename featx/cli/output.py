@@ -117,8 +117,9 @@ _FLAGS = {
     "cache=None": "--cache none",
     "preprocess=ImagePreprocess(...)": "--preprocess FILE",
 }
+_RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
-_VALUED = "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|split_column|tap"
+_VALUED = "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|random_state|split_column|tap"
 
 
 def one_line(message: str) -> str:
@@ -139,7 +140,7 @@ def one_line(message: str) -> str:
 
 
 def _with_option(found: re.Match[str]) -> str:
-    name = "--head" if found[1] == "heads" else f"--{found[1].replace('_', '-')}"
+    name = _RENAMED.get(found[1]) or f"--{found[1].replace('_', '-')}"
     value = found[3] or found[4] or ""
     opens = found.string[found.end() : found.end() + 1] in ("(", "[")
     return f"{name} {value}" if value or opens else name

@@ -139,6 +139,8 @@ def test_folds_that_are_none(both: Any, photos: Path, tiny: Path, cv: int) -> No
         ("--head", "forest", {"heads": ["forest"]}, "unknown head 'forest'; expected one of 'logistic'"),
         ("--head", ",", {"heads": ()}, "expected names, each once, some of 'logistic'"),
         ("--head", "svm,svm", {"heads": ("svm", "svm")}, "expected names, each once"),
+        ("--seed", "-1", {"random_state": -1}, "--seed -1: expected 0 to 2147483647"),
+        ("--seed", str(2**40), {"random_state": 2**40}, "expected 0 to 2147483647"),
         ("--pooling", "median", {"pooling": "median"}, "--pooling median does not fit tap 'pooled'"),
         ("--device", "tpu", {"device": "tpu"}, "auto, cpu, cuda"),
     ],
