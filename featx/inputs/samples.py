@@ -63,8 +63,8 @@ def as_samples(X: Any) -> Sequence[Any]:
     X : list, tuple or other sequence; ndarray; pandas or polars Series; one-column DataFrame
         Of paths (str or os.PathLike), bytes (an encoded image each), PIL images, uint8 arrays of shape
         (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), ``"digest:<32 hex digits>"`` strings, or a mixture. An
-        ndarray may be (n,) or (n, 1) of strings or objects, a uint8 stack (n, h, w, c) with c = 1, 3 or 4, or
-        a grey uint8 stack (n, h, w).
+        ndarray may be (n,) or (n, 1) of strings or objects, or a uint8 stack (n, h, w, c) with c = 1, 3 or 4.
+        Of three dimensions, (n, h, w) and (h, w, c) look alike: a grey stack is given as ``X[..., np.newaxis]``.
 
     Returns
     -------
@@ -74,7 +74,8 @@ def as_samples(X: Any) -> Sequence[Any]:
     Raises
     ------
     InputError
-        If X is empty, a single sample, an iterator, has several columns, or is no container of samples.
+        If X is empty, a single sample, an iterator or a lazy frame, has several columns or masked entries, or
+        is no container of samples.
     SampleError
         If one sample is missing or of another type; names its index.
 
@@ -97,6 +98,8 @@ def as_samples(X: Any) -> Sequence[Any]:
         raise InputError(
             f"X is a {type(X).__name__}, which cannot be read twice in one order: give list(X) of {_KINDS}."
         )
+    if type(X).__name__ == "LazyFrame":  # asking it for its columns would already compute
+        raise InputError("X is a LazyFrame, which holds no samples yet: give X.collect().")
     columns = _columns(X)
     if columns is not None:
         if len(columns) != 1:
@@ -131,6 +134,13 @@ def sample_name(sample: Any, index: int) -> str:
 
 
 def _from_array(array: np.ndarray) -> Sequence[Any]:
+    n_masked = _n_masked(array)
+    if n_masked:
+        raise InputError(
+            f"X is a masked array with {n_masked:,} masked entries, and featx has no pixels for them: give X.filled(0) for "
+            "masked pixels, X.compressed() to drop masked samples."
+        )
+    array = np.ma.getdata(array)
     if array.dtype.kind in "OU":
         if array.ndim == 2 and array.shape[1] != 1:
             raise _several_columns(range(array.shape[1]))
@@ -143,10 +153,11 @@ def _from_array(array: np.ndarray) -> Sequence[Any]:
         raise InputError(
             "X is an array of fixed-width bytes: for paths give X.astype(str); for images, a list."
         )
-    if array.ndim == 2 or (array.ndim == 3 and {array.shape[0], array.shape[2]} & {1, 3, 4}):
+    # Whatever the sizes: a rule that looked at them would take a grey stack and refuse a fold of it.
+    if array.ndim == 2 or (array.ndim == 3 and array.dtype == np.uint8):
         raise InputError(
-            f"X is an array of shape {array.shape}, which may be a single image: give [X] for one image, or "
-            "X[..., np.newaxis] for a stack of grey images."
+            f"X is an array of shape {array.shape}, which may be a single image: give [X] for one image, or a stack of four "
+            "dimensions, (n, h, w, 3); for grey images X[..., np.newaxis]."
         )
     if array.ndim not in (3, 4):
         raise InputError(
@@ -155,8 +166,7 @@ def _from_array(array: np.ndarray) -> Sequence[Any]:
         )
     if len(array) == 0:
         raise InputError("X is empty: expected at least one sample.")
-    # (n, h, w, c); an ndarray has the len and the index of a sequence
-    stack: Any = array[..., np.newaxis] if array.ndim == 3 else array
+    stack: Any = array  # (n, h, w, c); an ndarray has the len and the index of a sequence
     problem = array_problem(stack[0])
     if problem is not None:
         raise InputError(f"X is a stack, each sample {problem}")
@@ -242,6 +252,14 @@ def _sample(value: Any, index: int) -> Any:
     if isinstance(value, np.ndarray):
         if value.ndim == 0 and value.dtype.kind in "OU":
             return _sample(value.item(), index)
+        n_masked = _n_masked(value)
+        if n_masked:
+            raise SampleError(
+                f"a masked array with {n_masked:,} masked entries, and featx has no pixels for them: give array.filled(0).",
+                index=index,
+                name=sample_name(value, index),
+            )
+        value = np.ma.getdata(value)
         problem = array_problem(value)
         if problem is not None:
             raise SampleError(problem, index=index, name=sample_name(value, index))
@@ -274,6 +292,10 @@ _CONVERT: dict[type, Callable[[Any], Any]] = {
     np.str_: str,
     np.bytes_: bytes,
 }
+
+
+def _n_masked(array: np.ndarray) -> int:
+    return int(np.ma.count_masked(array)) if isinstance(array, np.ma.MaskedArray) else 0
 
 
 def _is_missing(value: Any) -> bool:

@@ -86,11 +86,12 @@ def test_a_stack_is_not_copied(channels: int) -> None:
     assert (len(samples), samples[1].shape) == (2, (6, 7, channels))
 
 
-def test_a_grey_stack_is_a_view() -> None:
-    stack = np.zeros((5, 6, 7), np.uint8)
-    samples = as_samples(stack)
-    assert np.shares_memory(samples, stack)
-    assert (len(samples), samples[0].shape) == (5, (6, 7, 1))
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_whether_a_stack_is_taken_does_not_depend_on_its_length(n: int) -> None:
+    grey = np.zeros((n, 6, 7), np.uint8)
+    with pytest.raises(InputError, match=r"give \[X\].*X\[\.\.\., np\.newaxis\]"):
+        as_samples(grey)
+    assert len(as_samples(grey[..., np.newaxis])) == n
 
 
 def test_an_object_array_of_images_keeps_them() -> None:
@@ -149,7 +150,7 @@ def test_a_single_sample_is_to_be_wrapped(X: Any, kind: str) -> None:
         as_samples(X)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (8, 8, 4), (3, 8, 8), (1, 8, 8)])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3), (8, 8, 4), (3, 8, 8), (1, 8, 8), (9, 8, 8)])
 def test_an_array_that_may_be_one_image_is_to_be_wrapped(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"may be a single image: give \[X\]"):
         as_samples(np.zeros(shape, np.uint8))
@@ -256,6 +257,32 @@ def test_a_wrong_sample_is_named_by_its_index(sample: Any, words: str) -> None:
 def test_what_holds_no_samples_is_refused(X: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         as_samples(X)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_lazy_frame_is_to_be_collected() -> None:
+    with pytest.raises(InputError, match=r"LazyFrame.*X\.collect\(\)"):
+        as_samples(pl.DataFrame({"path": PATHS}).lazy())
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((3, 4, 5, 3), np.uint8), np.array(PATHS), np.array(PATHS, dtype=object)]
+)
+def test_masked_entries_are_refused_and_a_mask_of_nothing_is_not(data: np.ndarray) -> None:
+    masked = np.ma.masked_array(data, mask=False)
+    assert type(as_samples(masked)) in (list, np.ndarray)
+    assert len(as_samples(masked)) == 3
+    masked[1] = np.ma.masked
+    with pytest.raises(InputError, match=r"masked entries.*X\.compressed\(\)"):
+        as_samples(masked)
+
+
+def test_a_masked_picture_is_named_by_its_index() -> None:
+    whole = np.ma.masked_array(PIXELS, mask=False)
+    assert type(as_samples([PIXELS, whole])[1]) is np.ndarray
+    with pytest.raises(SampleError, match=r"60 masked entries.*filled") as caught:
+        as_samples([PIXELS, np.ma.masked_array(PIXELS, mask=True)])
+    assert caught.value.index == 1
 
 
 def test_a_digest_has_16_bytes() -> None:
