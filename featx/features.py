@@ -197,9 +197,10 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         ndarray of str objects, shape (n_features_out_,)
         """
         check_is_fitted(self)
+        prefixes = _identifiers([space.tap for space in self.spaces_])
         names = [
-            f"{_identifier(space.tap)}_{i}"
-            for space in self.spaces_
+            f"{prefix}_{i}"
+            for prefix, space in zip(prefixes, self.spaces_, strict=True)
             for i in range(self.backbone_.n_features(space))
         ]
         return np.asarray(names, dtype=object)
@@ -237,7 +238,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
 
         def make() -> Session:
             noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-            return Session(
+            session = Session(
                 backbone.cut(spaces).SerializeToString(),
                 device=device,
                 folder=backbone.model_path.parent,
@@ -245,6 +246,8 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
                 coupled=backbone.info.coupled_by is not None,
                 probe=noise,
             )
+            backbone.verify()  # what was loaded is what the spaces are named after
+            return session
 
         return Plan(
             spaces=tuple(spaces),
@@ -271,8 +274,10 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _identifier(name: str) -> str:
-    return re.sub(r"\W+", "_", name).strip("_") or "tap"
+def _identifiers(names: list[str]) -> list[str]:
+    """Names as parts of column names; those that would be equal get their position."""
+    plain = [re.sub(r"\W+", "_", name).strip("_") or "tap" for name in names]
+    return [name if plain.count(name) == 1 else f"{name}_tap{at}" for at, name in enumerate(plain, 1)]
 
 
 def _warn_of(errors: dict[int, SampleError]) -> None:

@@ -252,10 +252,29 @@ class Backbone:
             precision=spaces[0].precision,
         )
 
+    def verify(self) -> None:
+        """Read the files again in full and compare their digest with :attr:`digest`.
+
+        Whoever has read the graph or its weights since :meth:`open` calls this afterwards: vectors of a file that was changed
+        in between must not be taken for those of the file that was opened.
+
+        Raises
+        ------
+        DigestMismatchError
+            The files changed since the backbone was opened.
+        """
+        found = _weights_digest(Located(self.name, self.model_path, self.folder), FileDigests(None))
+        if found != self.digest:
+            raise DigestMismatchError(
+                f"{self.model_path}: changed since it was opened: expected digest {self.digest}, found {found}. "
+                "Open the backbone and fit again, or put the file back."
+            )
+
     def _parse(self) -> tuple[GraphInfo, dict[str, Tap]]:
         with _parsed_lock:
             if self.digest not in _parsed:
                 info = inspect_graph(self.graph())
+                self.verify()
                 _parsed[self.digest] = info, {tap.name: tap for tap in info.taps}
             return _parsed[self.digest]
 
@@ -309,3 +328,12 @@ def _file_digest(path: Path, files: FileDigests) -> str:
         with contextlib.suppress(StoreError):
             files.remember(identities, keys_array([digest]))
     return digest.hex()
+
+
+def _after_fork() -> None:
+    global _parsed_lock
+    _parsed_lock = threading.Lock()  # a thread that held it does not exist in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -50,6 +50,11 @@ _AFOOT = 2
 
 _LOOKUP_ROWS = 8192
 
+_PATIENCE_S = 60.0
+"""Seconds that a process without windows of its own waits for another one's claim."""
+
+_STALLED = "another process has held samples that this run needs for too long (was it stopped?). Computing them here too."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -173,6 +178,7 @@ class _Run:
         # Only without a store: which row of `out` has a key's vector already.
         self.first_row: dict[bytes, int] = {}
         self.lanes: Lanes | None = None
+        self.longest_window_s = 0.0
 
     # --- what is known without reading anything ---
 
@@ -235,8 +241,14 @@ class _Run:
         n_workers = self.plan.n_workers
         with Reader(self.samples, self.plan.preprocess, n_workers) as self.reader, ExitStack() as self.opened:
             while len(left):
-                for claim in self._walk(left, share):
-                    claim.wait()
+                denied = self._walk(left, share)
+                # Waiting is to save work. Whoever holds a claim much longer than a window takes has been stopped (Ctrl-Z),
+                # or is so slow that computing the rest here too is the lesser evil.
+                patience_s = max(_PATIENCE_S, 10 * self.longest_window_s)
+                waited = [claim.wait(patience_s) for claim in denied]
+                if not all(waited):
+                    warnings.warn(_STALLED, FeatxWarning, stacklevel=2)
+                    share = False
                 # What others were computing, and doubles of a file that changed after it was first read.
                 left = np.flatnonzero(~self.done)
 
@@ -255,16 +267,17 @@ class _Run:
             while len(window) or afoot:
                 if len(window):
                     contents, mean_bytes = self._gather(reading)
-                    following, left = left[:size], left[size:]
-                    reading = self._read(following)
                     afoot.append(_Window())
                     self._begin(afoot[-1], window, contents, share)
+                    following, left = left[:size], left[size:]
+                    reading = self._read(following)
                     self._remember(list(contents))
                     window = following
                 if len(afoot) == _AFOOT or not len(window):
                     n_samples = self._end(afoot[0])
                     denied += afoot.popleft().denied
                     began_s, ended_s = ended_s, time.monotonic()
+                    self.longest_window_s = max(self.longest_window_s, ended_s - began_s)
                     if n_samples:
                         in_time = int(n_samples * _WINDOW_S / max(ended_s - began_s, 1e-3))
                         size = max(_SMALLEST_WINDOW, min(largest, in_time, int(BUDGET_BYTES / mean_bytes)))

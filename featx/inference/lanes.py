@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import DeviceMemoryError, SampleError
+from featx.errors import DeviceMemoryError, GraphError, SampleError
 from featx.inference.runtime import Session
 
 __all__ = ["Job", "Lanes", "Work"]
@@ -31,6 +31,11 @@ caches is then exchanged less often. Measured at 4 % more images per second than
 
 _AHEAD = 3
 """Batches decoded ahead of a GPU: one on its way, one ready, one in the making."""
+
+_NOT_FINITE = (
+    "the network's vector is not finite (NaN or infinite), so it is not stored. Look at the picture; if many fail, the "
+    'network does: another tap, or precision="float32", may help.'
+)
 
 _LOOK_S = 0.2
 """How often a waiting thread looks up. Where waiting cannot be interrupted (Windows), Ctrl-C is answered so soon."""
@@ -206,7 +211,7 @@ class Lanes:
             for batch in _batches(pixels, self._batch_size):
                 if self._stopped:
                     break
-                self._store([task for task, _ in batch], self._session.run(_stacked([im for _, im in batch])))
+                self._run([task for task, _ in batch], [image for _, image in batch])
 
     def _take(self) -> list[_Task]:
         """The next few tasks; none once the lanes are stopped."""
@@ -271,13 +276,12 @@ class Lanes:
             part = batch[start : start + size]
             pad = [part[-1][1]] * (size - len(part)) if self._n_taken > size else []
             try:
-                vectors = self._session.run(_stacked([image for _, image in part] + pad))
+                self._run([task for task, _ in part], [image for _, image in part] + pad)
             except DeviceMemoryError:
                 if size == 1:
                     raise
                 self._batch_size = max(1, size // 2)
                 continue
-            self._store([task for task, _ in part], vectors)
             start += size
 
     # --- both ---
@@ -289,19 +293,33 @@ class Lanes:
         try:
             return self._decode(work.jobs[at])
         except SampleError as error:
-            work.jobs[at].error = error
-            self._finished(work)
-            if self._stop_on_error:
-                self._halt()
+            self._fail(task, error)
             return None
 
-    def _store(self, tasks: list[_Task], vectors: list[NDArray[np.float32]]) -> None:
+    def _run(self, tasks: list[_Task], images: list[NDArray[np.uint8]]) -> None:
+        """Compute the rows of ``tasks``, whose pixels come first in ``images``."""
+        try:
+            vectors = self._session.run(_stacked(images))
+        except GraphError as error:
+            for task in tasks:
+                self._fail(task, SampleError(str(error)))
+            return
         for row, (work, at) in enumerate(tasks):
+            if not all(np.isfinite(part[row]).all() for part in vectors):
+                self._fail((work, at), SampleError(_NOT_FINITE))
+                continue
             for rows, part in zip(work.rows, vectors, strict=True):
                 rows[at] = part[row]
             work.jobs[at].done = True
             self._finished(work)
         self._advance(len(tasks))
+
+    def _fail(self, task: _Task, error: SampleError) -> None:
+        work, at = task
+        work.jobs[at].error = error
+        self._finished(work)
+        if self._stop_on_error:
+            self._halt()
 
     def _finished(self, work: Work) -> None:
         with self._changed:

@@ -100,6 +100,8 @@ class Session:
         ------
         DeviceMemoryError
             The device has no memory for this batch.
+        GraphError
+            The network cannot take pictures of this size.
         """
         if self.fixed_batch is None or len(batch) == self.fixed_batch:
             return self._run(batch)
@@ -115,7 +117,8 @@ class Session:
                 raise DeviceMemoryError(
                     f"{self.device}: out of memory for a batch of {len(batch)}."
                 ) from error
-            raise
+            shape = " x ".join(str(edge) for edge in batch.shape)
+            raise GraphError(f"ONNX Runtime cannot run the network on pixels of {shape}: {error}") from error
         return outputs
 
     @property
