@@ -1,7 +1,7 @@
 """Golden vectors hold featx's own pixel and pooling rules.
 
-The file is named after :data:`featx.backbones.backbone.RULES`. When a change moves these vectors, raise RULES and write a new file
-with ``python tests/test_golden.py``: vectors of old and new rules then never meet in a store.
+The file is named after :data:`featx.backbones.backbone.RULES`. When a change moves these vectors, raise RULES and write a new
+file with ``python tests/test_golden.py``: vectors of old and new rules then never meet in a store.
 """
 
 from __future__ import annotations

@@ -243,14 +243,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "parameters", "least"),
     [
-        pytest.param(
-            "hymenoptera_small",
-            {},
-            0.94,
-            marks=pytest.mark.xfail(
-                strict=True, reason="0.935, one picture of 153 short, with C=0.01 of the logistic head"
-            ),
-        ),
+        ("hymenoptera_small", {}, 0.93),
         ("bccd_crops", {"heads": ["logistic"], "ignore_split": True}, 0.985),
         ("covid_ct_small", {"heads": ["logistic"], "ignore_split": True}, 0.72),
     ],
@@ -266,6 +259,18 @@ def test_frozen_features_reach_what_the_readme_says(
         accuracy = result.comparison.results[0].mean.accuracy
     assert accuracy >= least
     assert result.leaks == ()
+
+
+def test_the_reference_head_reaches_what_the_readme_says_of_it(
+    cache: Path, data: Path, weights: Path
+) -> None:
+    # C=0.001 was the stated reference before any head was measured. The default of 0.01 is better in cross-validation and two
+    # photographs of these 153 worse; benchmarks/accuracy.py prints both.
+    dataset = featx.read_dataset(data / "hymenoptera_small")
+    vectors = featx.ImageFeatures(weights / "mobilenet_v2", cache=cache).fit_transform(dataset.samples)
+    train = dataset.split == "train"
+    head = featx.make_head("logistic", C=1e-3).fit(vectors[train], dataset.labels[train])
+    assert head.score(vectors[~train], dataset.labels[~train]) >= 0.94
 
 
 def test_a_real_model_is_saved_and_used(cache: Path, data: Path, weights: Path, tmp_path: Path) -> None:
