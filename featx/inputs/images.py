@@ -16,6 +16,7 @@ guards against truncated files and decompression bombs, and changes no PIL setti
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
 import warnings
@@ -184,7 +185,21 @@ def fit(
     return _fitted(Image.fromarray(rgb, "RGB"), target, preprocess, name=name, index=index)
 
 
-_LOADING = tuple(threading.Lock() for _ in range(64))
+def _new_locks() -> tuple[threading.Lock, ...]:
+    return tuple(threading.Lock() for _ in range(64))
+
+
+_LOADING = _new_locks()
+
+
+def _forget_after_fork() -> None:
+    """In a forked child: a lock that a thread of the parent held would never be free again."""
+    global _LOADING
+    _LOADING = _new_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _fitted(

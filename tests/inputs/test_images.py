@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import os
 import random
 import struct
 import subprocess
@@ -506,6 +507,27 @@ def test_one_lazily_opened_image_is_loaded_by_many_threads() -> None:
         with ThreadPoolExecutor(8) as pool:
             for pixels in pool.map(lambda _, image=image: canonical(image, AS_IS), range(16)):
                 np.testing.assert_array_equal(pixels, rgb)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_child_forked_while_an_image_is_loading_loads_images() -> None:
+    # In a fresh process: this one may have threads, and a fork of those is warned about.
+    script = """
+import contextlib, os, signal
+from PIL import Image
+from featx.backbones.preprocess import ImagePreprocess
+from featx.inputs import images
+with contextlib.ExitStack() as held:
+    for lock in images._LOADING:
+        held.enter_context(lock)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        images.canonical(Image.new("RGB", (2, 2)), ImagePreprocess.imagenet())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "the child waits for its parent's lock"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
 def test_a_lazily_opened_image_that_is_cut_is_unreadable() -> None:
