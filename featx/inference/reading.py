@@ -8,6 +8,7 @@ second time when its turn comes.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,14 @@ _READERS = 8
 
 _CHUNK = 8
 """Samples handed to a thread at a time: handing one over costs as much as reading a small file."""
+
+_FOLDER = "is a folder, expected an image file. List its files, or use featx.read_dataset."
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 Content = bytes | NDArray[np.uint8]
 
@@ -171,19 +180,31 @@ class Reader:
         if not isinstance(sample, str | Path):
             return canonical(sample, self._preprocess, name=name, index=index)
         try:
-            with open(sample, "rb", buffering=0) as file:
-                return file.read()
+            with open(sample, "rb", buffering=0, opener=_open_at_once) as file:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return file.read()
         except OSError as error:
             raise UnreadableSampleError(_reason(error), index=index, name=name) from error
+        raise UnreadableSampleError(unreadable_path(sample).message, index=index, name=name)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener that does not wait for somebody to write to a named pipe. Regular files know no waiting."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def unreadable_path(path: str | os.PathLike[str]) -> UnreadableSampleError:
-    """The error of a path that cannot be looked at."""
+    """The error of a path that is not that of a file: nothing is there, or something else. Nothing is opened."""
     try:
-        os.stat(path)
+        mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         return UnreadableSampleError(_reason(error))
-    return UnreadableSampleError("cannot be looked at.")
+    if stat.S_ISDIR(mode):
+        return UnreadableSampleError(_FOLDER)
+    if stat.S_ISREG(mode):  # it has come into being since it was missed
+        return UnreadableSampleError("was not there a moment ago. Run again.")
+    kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "no file")
+    return UnreadableSampleError(f"is {kind}, expected an image file. Leave it out.")
 
 
 def _cost_bytes(content: Content, sample: Any) -> int:
@@ -202,7 +223,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return 'no such file. Check the path, or pass on_error="nan".'
     if isinstance(error, IsADirectoryError):
-        return "is a folder, expected an image file. List its files, or use featx.read_dataset."
+        return _FOLDER
     if isinstance(error, PermissionError):
         return "permission denied. Make the file readable, or leave it out."
     return f"cannot be read ({error})."

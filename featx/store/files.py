@@ -11,6 +11,7 @@ The memory is a space of the store: its keys are identities, its rows content di
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from os.path import isabs
@@ -33,6 +34,7 @@ _DESCRIPTION = {
 _RECENT_NS = 2_000_000_000
 _FIELDS = Struct("<3q2Q")
 _WORD = (1 << 64) - 1
+_KIND_BITS = stat.S_IFMT(0xFFFF)  # the bits of st_mode that say what it is
 # The last bit of an identity says that the file was changed just now: such an identity is never stored, so never found.
 _RECENT_BIT = np.uint8(1)
 
@@ -62,8 +64,9 @@ class FileDigests:
             Content digests; zeros where not known.
         known : (n,) bool
         identities : (n, 16) uint8
-            What to pass to `remember` once a file has been read. All zeros where there is no such file:
-            nothing is raised, so that the caller can say which one it was.
+            What to pass to `remember` once a file has been read. All zeros where there is no such file, or
+            something else (a folder, a named pipe, a device) has its name: nothing is raised, so that the
+            caller can say which one it was.
         """
         identities = identify(paths)
         keys = np.zeros((len(identities), DIGEST_BYTES), np.uint8)
@@ -125,14 +128,19 @@ def _looks(paths: Iterable[str | os.PathLike[str]], missing: list[int], recent: 
 
     One pass without function calls of our own: beside the system call, this loop is most of what a warm run costs.
     """
-    stat, pack = os.stat, _FIELDS.pack
+    look, pack = os.stat, _FIELDS.pack
+    kind_bits, regular = _KIND_BITS, stat.S_IFREG
     here = os.path.join(os.getcwd(), "")
     after_ns = time.time_ns() - _RECENT_NS
     for index, item in enumerate(paths):
         path = item if type(item) is str else os.fsdecode(item)
         try:
-            s = stat(path)
+            s = look(path)
         except (OSError, ValueError):  # ValueError: a null character in the path
+            missing.append(index)
+            yield b""
+            continue
+        if s.st_mode & kind_bits != regular:  # opening a named pipe would wait for its writer
             missing.append(index)
             yield b""
             continue

@@ -121,6 +121,17 @@ def test_missing_files_are_marked_not_raised(
     assert not keys.any()
 
 
+def test_what_is_not_a_file_counts_as_missing(paths: list[str], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    others = [str(tmp_path / "folder")]
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link to pipe").symlink_to("pipe")
+        others += [str(tmp_path / "pipe"), str(tmp_path / "link to pipe"), "/dev/zero"]
+    assert not identify(others).any()
+    assert identify([paths[0], *others]).any(axis=1).tolist() == [True] + [False] * len(others)
+
+
 def test_path_objects_relative_and_odd_names_are_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
