@@ -1,7 +1,8 @@
 """An ONNX file read: whole and valid, or refused with what it seems to be.
 
 Weights in external files stay on disk. Only small tensors (the shapes of reshapes, say) are read in, because
-the analysis of a graph needs their values.
+the analysis of a graph needs their values. External files may be symbolic or hard links, as in the snapshots of a Hugging Face
+cache: ``onnx`` and ONNX Runtime refuse those when they open them themselves, so featx opens them.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no stubs
-from onnx import TensorProto, external_data_helper, helper, numpy_helper
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from featx.backbones.shapes import SMALL_TENSOR_ELEMENTS, attribute, is_stored_outside
 from featx.errors import BackboneNotFoundError, GraphError
 
-__all__ = ["count_parameters", "external_files", "load_graph"]
+__all__ = ["count_parameters", "external_data", "external_files", "load_graph"]
 
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer: the weights were never downloaded (git lfs pull)"),
@@ -34,6 +37,9 @@ _FOREIGN = (
 # Data types that hold shapes and indices, never weights.
 _NO_WEIGHTS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING})
 
+# Packed in a file (ONNX IR 10 and 13), whole bytes in numpy.
+_PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+
 
 def load_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Read an ONNX file; weights that lie in other files stay there.
@@ -45,8 +51,8 @@ def load_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
     BackboneNotFoundError
         If the file, or an external data file that it names, does not exist.
     GraphError
-        If the file is not ONNX, is truncated, or holds no network; or its external data is too short or lies
-        outside its folder.
+        If the file is not ONNX, is truncated, or holds no network; or its external data is too short, of another length
+        than its shape, cannot be read, or is named by a path that leaves the folder.
     """
     file = Path(path)
     model = _parse(file)
@@ -65,7 +71,48 @@ def external_files(path: str | os.PathLike[str]) -> list[str]:
     file = Path(path)
     model = _parse(file)
     _check_external_data(model, file)
-    return sorted({_external(tensor)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
+    return sorted({_external(tensor, file)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
+
+
+def external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -> dict[str, NDArray[np.uint8]]:
+    """The external files of a graph, mapped into memory by the names that the graph calls them.
+
+    For ``SessionOptions.add_external_initializers_from_files_in_memory``: a session that is given the files in memory
+    opens none itself, and so refuses no links.
+
+    Parameters
+    ----------
+    model : ModelProto
+        From ``load_graph``, or cut from it. Not changed.
+    folder : path
+        The folder of its file.
+
+    Returns
+    -------
+    dict
+        Name of a file, as the graph has it, to its bytes: read-only uint8 (n,), read from disk when they are looked at.
+        They must live until the session is made, and may go then. Empty where the graph holds all its weights.
+
+    Raises
+    ------
+    BackboneNotFoundError
+        If a file does not exist.
+    GraphError
+        If a file is too short, cannot be read, or is named by a path that leaves the folder.
+    """
+    graph = Path(folder) / "the graph"  # what messages call it: a cut graph has no file
+    _check_external_data(model, graph)
+    names = sorted({_external(t, graph)[0] for t in _tensors(model) if is_stored_outside(t)})
+    return {name: _mapped(Path(folder) / name) for name in names}
+
+
+def _mapped(data: Path) -> NDArray[np.uint8]:
+    if data.stat().st_size == 0:
+        return np.empty(0, np.uint8)  # tensors without elements; an empty file cannot be mapped
+    try:
+        return np.memmap(data, np.uint8, mode="r")
+    except OSError as error:
+        raise GraphError(f"{data}: cannot be read ({error.strerror or error}).") from error
 
 
 def _parse(file: Path) -> onnx.ModelProto:
@@ -101,12 +148,35 @@ def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
             yield value
 
 
-def _external(tensor: TensorProto) -> tuple[str, int, int]:
+def _external(tensor: TensorProto, file: Path) -> tuple[str, int, int]:
     """File name, offset and length in bytes of an external tensor."""
     entries = {item.key: item.value for item in tensor.external_data}
-    item_bytes = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    length = int(entries.get("length") or math.prod(tensor.dims) * item_bytes)
-    return entries.get("location", ""), int(entries.get("offset") or 0), length
+    expected = _n_bytes(tensor, file)
+    try:
+        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or expected)
+    except ValueError as error:
+        raise GraphError(
+            f"{file}: weights {tensor.name!r} are at no number in their file ({error})."
+        ) from error
+    if offset < 0 or length != expected:
+        raise GraphError(
+            f"{file}: weights {tensor.name!r} of shape {tuple(tensor.dims)} take {expected:,} bytes, their entry says "
+            f"{length:,} bytes from {offset:,}. The file is damaged: download or export it again."
+        )
+    return entries.get("location", ""), offset, length
+
+
+def _n_bytes(tensor: TensorProto, file: Path) -> int:
+    elements = math.prod(tensor.dims)
+    try:
+        name = TensorProto.DataType.Name(tensor.data_type)
+        whole_bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, ValueError) as error:
+        raise GraphError(
+            f"{file}: weights {tensor.name!r} are of data type {tensor.data_type}, which this version of onnx does not know. "
+            "Update onnx, or export the model in float32."
+        ) from error
+    return -(-elements * _PACKED_BITS.get(name, whole_bits) // 8)
 
 
 def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
@@ -114,7 +184,7 @@ def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
     for tensor in _tensors(model):
         if not is_stored_outside(tensor):
             continue
-        name, offset, length = _external(tensor)
+        name, offset, length = _external(tensor, file)
         inside = PurePosixPath(name.replace("\\", "/"))
         if not name or inside.is_absolute() or ".." in inside.parts or ":" in name:
             raise GraphError(
@@ -133,8 +203,20 @@ def _read_small_tensors(model: onnx.ModelProto, file: Path) -> None:
     """Shapes of reshapes and the like are needed to read the graph."""
     for tensor in _tensors(model):
         if is_stored_outside(tensor) and math.prod(tensor.dims) <= SMALL_TENSOR_ELEMENTS:
-            external_data_helper.load_external_data_for_tensor(tensor, str(file.parent))
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+            name, offset, length = _external(tensor, file)
+            tensor.raw_data = _read_bytes(file.parent / name, offset, length)
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+
+
+def _read_bytes(data: Path, offset: int, length: int) -> bytes:
+    # Not onnx.external_data_helper: it refuses links, which caches are made of.
+    try:
+        with data.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
+    except OSError as error:
+        raise GraphError(f"{data}: cannot be read ({error.strerror or error}).") from error
 
 
 def _data_size(file: Path, name: str) -> int:

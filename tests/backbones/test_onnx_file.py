@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from featx.backbones.onnx_file import count_parameters, external_files, load_graph
+from featx.backbones.onnx_file import count_parameters, external_data, external_files, load_graph
 from featx.errors import BackboneNotFoundError, GraphError
 
 
@@ -20,6 +23,41 @@ def with_external_data(model: onnx.ModelProto, folder: Path) -> Path:
     moved.CopyFrom(model)  # saving empties the tensors that go outside
     onnx.save(moved, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
     return file
+
+
+def as_snapshot(file: Path, link: Callable[[Path, Path], None]) -> Path:
+    """The files of a folder under other names, and links to them in another folder: a Hugging Face cache."""
+    blobs, snapshot = file.parent / "blobs", file.parent / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for i, name in enumerate(("model.onnx", "weights.bin")):
+        (file.parent / name).rename(blobs / f"blob{i}")
+        try:
+            link(blobs / f"blob{i}", snapshot / name)
+        except OSError:
+            pytest.skip("this user or file system makes no links")
+    return snapshot / "model.onnx"
+
+
+def symbolic(target: Path, link: Path) -> None:
+    link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def hard(target: Path, link: Path) -> None:
+    link.hardlink_to(target)
+
+
+def open_session(model: onnx.ModelProto, folder: Path) -> onnxruntime.InferenceSession:
+    """As the inference room opens one: the files are given, so the folder is not."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if files := external_data(model, folder):
+        names, buffers = list(files), list(files.values())
+        options.add_external_initializers_from_files_in_memory(names, buffers, [b.size for b in buffers])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def test_a_file_is_read_with_its_weights(graphs: ModuleType, tmp_path: Path) -> None:
@@ -92,6 +130,83 @@ def test_a_file_of_small_tensors_alone_is_listed(tmp_path: Path, graphs: ModuleT
     for tensor in model.graph.initializer:
         tensor.CopyFrom(numpy_helper.from_array(np.zeros(4, np.float32), tensor.name))
     assert external_files(with_external_data(model, tmp_path)) == ["weights.bin"]
+
+
+@pytest.mark.parametrize("link", [symbolic, hard])
+def test_weights_behind_links_are_read_and_run(
+    link: Callable[[Path, Path], None], graphs: ModuleType, tmp_path: Path
+) -> None:
+    whole = graphs.keras(opset=18)
+    file = as_snapshot(with_external_data(whole, tmp_path), link)
+    read = load_graph(file)
+    stored = {t.name: numpy_helper.to_array(t) for t in whole.graph.initializer}
+    small = [t for t in read.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL]
+    assert 0 < len(small) < len(stored)
+    for tensor in small:
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), stored[tensor.name])
+    pixels = np.random.default_rng(0).standard_normal((2, 64, 64, 3)).astype(np.float32)
+    inside, outside = (
+        open_session(model, file.parent).run(None, {"input_1:0": pixels})[0] for model in (whole, read)
+    )
+    np.testing.assert_array_equal(outside, inside)
+
+
+def test_external_data_is_mapped_read_only_and_as_it_lies_in_its_file(
+    graphs: ModuleType, tmp_path: Path
+) -> None:
+    file = with_external_data(graphs.resnet(), tmp_path)
+    ((name, data),) = external_data(load_graph(file), tmp_path).items()
+    assert name == "weights.bin"
+    assert data.tobytes() == (tmp_path / "weights.bin").read_bytes()
+    assert isinstance(data, np.memmap)
+    assert not data.flags.writeable
+
+
+def test_a_graph_that_holds_its_weights_has_no_external_data(graphs: ModuleType, tmp_path: Path) -> None:
+    assert external_data(graphs.resnet(), tmp_path) == {}
+
+
+def test_data_that_was_cut_since_the_graph_was_read_is_refused(graphs: ModuleType, tmp_path: Path) -> None:
+    # A session over a mapped file that ends too early would crash the process.
+    read = load_graph(with_external_data(graphs.resnet(), tmp_path))
+    data = tmp_path / "weights.bin"
+    data.write_bytes(data.read_bytes()[:4])
+    with pytest.raises(GraphError, match=r"weights\.bin: truncated"):
+        external_data(read, tmp_path)
+
+
+def test_packed_weights_of_four_bits_are_read(tmp_path: Path) -> None:
+    packed = helper.make_tensor("w", onnx.TensorProto.INT4, [3], [1, -2, 3])
+    node = helper.make_node("Cast", ["w"], ["y"], to=onnx.TensorProto.FLOAT)
+    outputs = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3])]
+    model = helper.make_model(helper.make_graph([node], "g", [], outputs, [packed]))
+    read = load_graph(with_external_data(model, tmp_path))
+    assert numpy_helper.to_array(read.graph.initializer[0]).astype(int).tolist() == [1, -2, 3]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("length", "2", "take"), ("offset", "-4", "take"), ("offset", "here", "at no number")],
+)
+def test_entries_of_external_data_that_make_no_sense_are_refused(
+    key: str, value: str, words: str, graphs: ModuleType, tmp_path: Path
+) -> None:
+    file = with_external_data(graphs.resnet(), tmp_path)
+    model = onnx.load(file, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        entry.value = value if entry.key == key else entry.value
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(GraphError, match=words):
+        load_graph(file)
+
+
+def test_an_unknown_data_type_is_refused(graphs: ModuleType, tmp_path: Path) -> None:
+    file = with_external_data(graphs.resnet(), tmp_path)
+    model = onnx.load(file, load_external_data=False)
+    model.graph.initializer[0].data_type = 999
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(GraphError, match="data type 999"):
+        load_graph(file)
 
 
 def test_missing_external_data_is_named(graphs: ModuleType, tmp_path: Path) -> None:
