@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from featx.backbones.shapes import Shape, attribute
 from featx.backbones.wiring import Wiring, wire
 
-__all__ = ["NOMINAL_BATCH", "FreedBatch", "coupling_op", "free_batch"]
+__all__ = ["NOMINAL_BATCH", "FreedBatch", "coupling_op", "free_batch", "trains_batch_norm"]
 
 # A prime that no layer has as a width: an axis of this length, or of a multiple of it, is the batch.
 NOMINAL_BATCH = 7919
@@ -62,10 +62,8 @@ def coupling_op(wiring: Wiring) -> str | None:
 def _couples(wiring: Wiring, node: NodeProto) -> bool:
     if node.op_type in _COUPLE_ALWAYS:
         return True
-    if node.op_type == "BatchNormalization":
-        # Before opset 14 the running statistics as further outputs meant training.
-        training = attribute(node, "training_mode", 0) == 1
-        return training or (wiring.opset < 14 and len([t for t in node.output if t]) > 1)
+    if trains_batch_norm(node, wiring.opset):
+        return True
     shape = wiring.shapes.get(node.input[0])
     if not shape or shape[0] != wiring.batch:
         return False
@@ -76,6 +74,18 @@ def _couples(wiring: Wiring, node: NodeProto) -> bool:
         return axes is None or 0 in axes
     axis = attribute(node, "axis")
     return node.op_type in _COUPLE_ON_AXIS_0 and axis is not None and axis % len(shape) == 0
+
+
+def trains_batch_norm(node: NodeProto, opset: int) -> bool:
+    """Whether a batch normalisation takes the statistics of the batch instead of its own.
+
+    From opset 14 an attribute says so; before, running statistics as further outputs did (ONNX, BatchNormalization-7, -9, -14).
+    """
+    if node.op_type != "BatchNormalization":
+        return False
+    if opset >= 14:
+        return bool(attribute(node, "training_mode", 0) == 1)
+    return len([t for t in node.output if t]) > 1
 
 
 def free_batch(model: onnx.ModelProto, wiring: Wiring) -> FreedBatch | None:

@@ -20,7 +20,9 @@ from featx.backbones.graph import GraphInfo, Tap, wire_graph
 from featx.backbones.in_graph import GEM_EPS, GEM_P, POOLINGS, Writer, resolve_pooling
 from featx.backbones.precision import in_float16
 from featx.backbones.preprocess import ImagePreprocess
+from featx.backbones.repeatable import unrepeatable_op
 from featx.backbones.shapes import node_inputs
+from featx.backbones.wiring import Wiring
 from featx.errors import GraphError, ParameterError
 
 __all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "PRECISIONS", "cut_image_graph", "resolve_pooling"]
@@ -66,9 +68,10 @@ def cut_image_graph(
     Raises
     ------
     GraphError
-        If the graph takes no pictures, needs further inputs, or takes another size than the preprocessing makes.
+        If the graph takes no pictures, needs further inputs, or takes another size than the preprocessing makes; or a tap
+        depends on chance or on earlier runs, because the network was exported in training mode.
     ParameterError
-        If a pooling does not fit its tap, or the precision is unknown.
+        If a pooling does not fit its tap, or the precision is unknown or too narrow for a constant of the graph.
     """
     if precision not in PRECISIONS:
         raise ParameterError(f"precision={precision!r} is unknown. Expected {' or '.join(PRECISIONS)}.")
@@ -81,7 +84,9 @@ def cut_image_graph(
     size = _agreed_size(info, preprocess)
     outputs = [f"embedding_{i}" for i in range(len(taps))]
     names = _Names(frozenset(["pixels", *outputs]))
-    nodes, constants = _any_batch_nodes(model, info)
+    wiring = wire_graph(model)
+    _refuse_unrepeatable(wiring, taps)
+    nodes, constants = _any_batch_nodes(model, info, wiring)
     body = [names.cleaned(node) for node in _needed(nodes, [tap.tensor for tap in taps])]
     initialisers = [(names.free(t.name), t) for t in (*model.graph.initializer, *constants)]
     dtype = info.input_dtype
@@ -111,10 +116,20 @@ def _agreed_size(info: GraphInfo, preprocess: ImagePreprocess) -> tuple[int | st
     return info.input_size
 
 
+def _refuse_unrepeatable(wiring: Wiring, taps: Sequence[Tap]) -> None:
+    """One vector a sample holds for graphs that give a sample one vector."""
+    for tap in taps:
+        op = unrepeatable_op(_needed(wiring.nodes, [tap.tensor]), wiring)
+        if op is not None:
+            raise GraphError(
+                f"tap {tap.name!r} depends on {op}, whose result changes from run to run: the network was exported in training "
+                "mode. Export it in evaluation mode (PyTorch: model.eval()), or take a tap before that operator."
+            )
+
+
 def _any_batch_nodes(
-    model: onnx.ModelProto, info: GraphInfo
+    model: onnx.ModelProto, info: GraphInfo, wiring: Wiring
 ) -> tuple[Sequence[NodeProto], Sequence[TensorProto]]:
-    wiring = wire_graph(model)
     freed = free_batch(model, wiring) if info.fixed_batch is None else None
     return (wiring.nodes, ()) if freed is None else (freed.nodes, freed.constants)
 
