@@ -27,6 +27,7 @@ from featx.store import claims, disk, locks, segments
 from featx.store.digest import DIGEST_BYTES, Keys
 from featx.store.drafts import write_draft
 from featx.store.index import Index, Location, as_words, first_occurrences, groups
+from featx.store.root import make_space
 from featx.store.segments import Segment
 
 __all__ = ["Space"]
@@ -170,7 +171,7 @@ class Space:
     def claim(self, keys: Keys) -> claims.Claim:
         """Claim the keys that are neither stored nor being computed."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_space(self.root, self.folder)
             with self.mutex() as held:
                 stored = self.stored(keys)
                 if held:
@@ -190,7 +191,7 @@ class Space:
 
     def _publish(self, keys: Keys, rows: np.ndarray, provenance: Mapping[str, Any]) -> Segment | None:
         """Write, then publish under the mutex; None when somebody stored one of the keys meanwhile."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_space(self.root, self.folder)
         draft = write_draft(
             self.folder, keys, [rows], shape=rows.shape, dtype=rows.dtype, provenance=provenance
         )

@@ -25,7 +25,7 @@ from featx.errors import ParameterError, StoreError
 from featx.store import disk, merging, segments, upkeep, usage
 from featx.store.claims import Claim, unshared_claim
 from featx.store.digest import DIGEST_BYTES, Keys, canonical_json
-from featx.store.root import check_root, make_root
+from featx.store.root import check_root, make_root, make_space
 from featx.store.space import Space
 from featx.store.upkeep import Report, SpaceReport
 from featx.store.usage import SpaceInfo
@@ -117,8 +117,7 @@ class EmbeddingStore:
             {"format": segments.FORMAT, "space": space, "description": dict(description)}, indent=1
         )
         with disk.writing(self.root, len(data)):
-            make_root(self.root)
-            folder.mkdir(exist_ok=True)
+            make_space(self.root, folder)
             disk.write_once(path, data.encode())
 
     def get(self, space: str, keys: Keys) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import sys
@@ -17,6 +18,7 @@ from featx.store.digest import Keys, digest_bytes, keys_array
 from featx.store.store import EmbeddingStore
 
 MakeKeys = Callable[..., Keys]
+FEATURES = "0123456789abcdef" * 2
 OLD = Path(__file__).parent.parent / "data" / "store_v1"
 
 
@@ -72,6 +74,73 @@ def test_hidden_files_do_not_make_a_folder_foreign(
     (root / ".DS_Store").write_text("")
     fill(EmbeddingStore(root), make_keys)
     assert EmbeddingStore(root).get("space", make_keys(2))[1].all()
+
+
+def test_spaces_that_lost_their_marker_are_still_a_store(
+    store: EmbeddingStore, make_keys: MakeKeys, unsynced: None
+) -> None:
+    keys, rows = make_keys(2), np.ones((2, 3), np.float32)
+    for space in (FEATURES, "file-digests"):
+        store.describe(space, {})
+        with store.claim(space, keys) as claim:
+            assert claim.mine.all()
+            store.put(space, keys, rows)
+        store.merge(space)
+        assert store.get(space, keys)[1].all()  # notes its use
+    store.verify(repair=True)
+    (store.root / ("0" * 32)).mkdir()
+    (store.root / "featx-store.json").unlink()
+    again = EmbeddingStore(store.root)
+    assert again.get(FEATURES, keys)[1].all()
+    again.put(FEATURES, make_keys(1, seed=1), rows[:1])
+    assert (store.root / "featx-store.json").exists()
+
+
+@pytest.mark.parametrize("name", [f"{FEATURES}/thesis.docx", "space/space.json", FEATURES])
+def test_what_only_resembles_a_space_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    with pytest.raises(StoreFormatError, match="not an embedding store"):
+        EmbeddingStore(tmp_path)
+
+
+@pytest.mark.parametrize("action", ["describe", "put", "claim"])
+def test_a_root_deleted_while_a_space_is_made_has_its_marker_again(
+    store: EmbeddingStore, make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    make_folder = Path.mkdir
+
+    def deleted_meanwhile(path: Path, *args: object, **kwargs: object) -> None:
+        make_folder(path, *args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
+        if path.name == "space":
+            (store.root / "featx-store.json").unlink(missing_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", deleted_meanwhile)
+        if action == "describe":
+            store.describe("space", {})
+        elif action == "put":
+            fill(store, make_keys)
+        else:
+            with store.claim("space", make_keys(1)):
+                pass
+    assert (store.root / "featx-store.json").exists()
+    fill(EmbeddingStore(store.root), make_keys)
+
+
+def test_a_store_made_while_it_is_looked_at_is_not_foreign(
+    store: EmbeddingStore, make_keys: MakeKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.listdir
+
+    def list_late(path: str) -> list[str]:
+        monkeypatch.setattr(os, "listdir", look)
+        fill(store, make_keys)
+        return look(path)
+
+    monkeypatch.setattr(os, "listdir", list_late)
+    assert EmbeddingStore(store.root, create=False).get("space", make_keys(2))[1].all()
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
