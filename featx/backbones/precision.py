@@ -1,8 +1,9 @@
 """A float32 graph that computes in float16.
 
 Weights inside the file are rounded here; weights in external files stay as they are and are cast by the runtime when
-it loads them, so nothing is read that the session would not read anyway. Activations follow their inputs. Which
-networks overflow float16 no rule can tell: compare vectors with float32 before relying on it.
+it loads them, so nothing is read that the session would not read anyway. Activations follow their inputs. A constant that
+float16 cannot hold is refused; which networks overflow float16 on the way no rule can tell: compare vectors with float32 before
+relying on it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _SUFFIX = "/float16"
 _ALWAYS_FLOAT32 = {"Resize": (1, 2), "Upsample": (1,)}
 
 _LARGEST = float(np.finfo(np.float16).max)
+# Half a step beyond the largest number; from here on IEEE 754 rounds to infinity.
+_OVERFLOW = 65520.0
+# What is written for an infinity: bounds of an open Clip and masks of attention are +-3.4e38, the end of float32. No weight,
+# scale or statistic of a network comes near; -1e9, as some masks have it, cannot be told from a scale and is refused.
+_AS_INFINITE = 1e30
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 Named = tuple[str, TensorProto]
@@ -43,7 +49,8 @@ def in_float16(
     Raises
     ------
     ParameterError
-        If the graph is quantised already, or holds graphs of its own (If, Loop, Scan).
+        If the graph is quantised already, holds graphs of its own (If, Loop, Scan), or a constant inside the file that float16
+        cannot hold.
     """
     _refuse(nodes)
     floats = {name: tensor for name, tensor in initialisers if tensor.data_type == TensorProto.FLOAT}
@@ -60,7 +67,7 @@ def in_float16(
                 helper.make_node("Cast", [name.removesuffix(_SUFFIX)], [name], to=TensorProto.FLOAT16)
             )
         else:
-            halves.append((name, _half(tensor)))
+            halves.append((name, _half(tensor, tensor.name)))
     return [*casts, *rewritten], [*initialisers, *halves]
 
 
@@ -99,7 +106,7 @@ def _rewritten(node: NodeProto, floats: dict[str, TensorProto]) -> NodeProto:
         if node.op_type == "Cast" and item.name == "to" and item.i == TensorProto.FLOAT:
             item.i = TensorProto.FLOAT16
         elif item.type == AttributeProto.TENSOR and item.t.data_type == TensorProto.FLOAT:
-            item.t.CopyFrom(_half(item.t))
+            item.t.CopyFrom(_half(item.t, node.output[0]))
     if node.op_type == "Constant" and attribute(node, "value") is None:
         _replace_plain_floats(node)
     return node
@@ -109,14 +116,25 @@ def _replace_plain_floats(node: NodeProto) -> None:
     for name in ("value_float", "value_floats"):
         plain = attribute(node, name)
         if plain is not None:
-            tensor = _half(numpy_helper.from_array(np.asarray(plain, np.float32)))
+            tensor = _half(numpy_helper.from_array(np.asarray(plain, np.float32)), node.output[0])
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("value", tensor))
 
 
-def _half(tensor: TensorProto) -> TensorProto:
-    """Rounded; beyond the range the largest number, and a scalar that would vanish (an epsilon) the smallest."""
-    values = np.clip(numpy_helper.to_array(tensor), -_LARGEST, _LARGEST)
+def _half(tensor: TensorProto, name: str) -> TensorProto:
+    """Rounded; an infinity, written out or meant, becomes the largest number.
+
+    A scalar that would vanish (an epsilon) becomes the smallest.
+    """
+    values = numpy_helper.to_array(tensor)
+    magnitude = np.abs(values)
+    too_large = magnitude[(magnitude >= _OVERFLOW) & (magnitude < _AS_INFINITE)]
+    if too_large.size:
+        raise ParameterError(
+            f"precision='float16' cannot hold constant {name!r}: its largest magnitude is {too_large.max():,.0f}, float16 ends at "
+            f"{_LARGEST:,.0f}. Use precision='float32'."
+        )
+    values = np.clip(values, -_LARGEST, _LARGEST)
     rounded = values.astype(np.float16)
     if values.size == 1 and values.any() and not rounded.any():
         rounded = np.copysign(np.full_like(rounded, _SMALLEST), values.astype(np.float32)).astype(np.float16)

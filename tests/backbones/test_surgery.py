@@ -146,6 +146,63 @@ def test_float16_keeps_the_scales_of_a_resize(graphs: ModuleType) -> None:
     assert np.isfinite(run(cut(model, precision="float16"), pixels())[0]).all()
 
 
+def bounded(graphs: ModuleType, constant: str, value: float) -> onnx.ModelProto:
+    """A network whose vector is clipped to +- one constant, of the kind named."""
+    net = graphs.Net(opset=13)
+    y = net.flat(net.conv_norm_relu(net.picture("input"), 8, 3, 2))
+    tensor = helper.make_tensor("v", TensorProto.FLOAT, [], [value])
+    makers = {
+        "initialiser": lambda: net.weight(value),
+        "value": lambda: net.op("Constant", value=tensor),
+        "value_float": lambda: net.op("Constant", value_float=value),
+        "fill": lambda: net.op("ConstantOfShape", net.weight([1], np.int64), value=_vector(tensor)),
+    }
+    bound = makers[constant]()
+    net.op("Max", net.op("Min", y, bound), net.op("Neg", bound), out="embedding")
+    return net.model({"input": ("n", 3, 64, 64)}, {"embedding": None})
+
+
+def _vector(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    copy.dims.append(1)
+    return copy
+
+
+CONSTANTS = ["initialiser", "value", "value_float", "fill"]
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+@pytest.mark.parametrize("value", [65520.0, -90000.0, 1e9])
+def test_a_constant_beyond_float16_is_refused(value: float, constant: str, graphs: ModuleType) -> None:
+    model = bounded(graphs, constant, value)
+    bound = next(n for n in model.graph.node if n.op_type == "Min").input[1]
+    with pytest.raises(ParameterError, match=rf"'{bound}': its largest magnitude is {abs(value):,.0f}, "):
+        cut(model, "embedding", precision="float16")
+    assert cut(model, precision="float32").graph.output
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+@pytest.mark.parametrize(
+    "value",
+    [65504.0, 65519.0, float(np.finfo(np.float32).max), float("inf")],
+    ids=["largest", "rounds down", "as infinity", "infinity"],
+)
+def test_a_bound_that_bounds_nothing_stays_open_in_float16(
+    value: float, constant: str, graphs: ModuleType
+) -> None:
+    model = bounded(graphs, constant, value)
+    (full,), (half,) = (run(cut(model, "embedding", precision=p), pixels()) for p in ("float32", "float16"))
+    # Float16 rounds at 2**-11; three layers of it stay within 1 %.
+    np.testing.assert_allclose(half, full, atol=1e-2 * np.abs(full).max())
+
+
+def test_a_constant_too_large_for_float16_matters_to_the_taps_behind_it_only(graphs: ModuleType) -> None:
+    model = bounded(graphs, "initialiser", 90000.0)
+    below = next(n for n in model.graph.node if n.op_type == "Flatten").output[0]
+    assert cut(model, below, precision="float16").graph.output
+
+
 def test_float16_of_a_quantised_graph_is_refused(weights: Path) -> None:
     folder = weights / "mobilenet_v2_int8_dynamic"
     with pytest.raises(ParameterError, match="is quantised"):
