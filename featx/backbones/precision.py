@@ -131,8 +131,8 @@ def _half(tensor: TensorProto, name: str) -> TensorProto:
     too_large = magnitude[(magnitude >= _OVERFLOW) & (magnitude < _AS_INFINITE)]
     if too_large.size:
         raise ParameterError(
-            f"precision='float16' cannot hold constant {name!r}: its largest magnitude is {too_large.max():,.0f}, float16 ends at "
-            f"{_LARGEST:,.0f}. Use precision='float32'."
+            f"precision='float16' cannot hold constant {name!r}: its largest magnitude is {too_large.max():,.0f}, float16 "
+            f"ends at {_LARGEST:,.0f}. Use precision='float32'."
         )
     values = np.clip(values, -_LARGEST, _LARGEST)
     rounded = values.astype(np.float16)
