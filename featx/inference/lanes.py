@@ -107,7 +107,7 @@ class Lanes:
     stop_on_error : bool
         Take up no further job once one has failed.
     advance : callable
-        Told how many jobs are finished.
+        Told how many more jobs are done. Those that failed are not counted.
     """
 
     def __init__(
@@ -312,7 +312,7 @@ class Lanes:
                 rows[at] = part[row]
             work.jobs[at].done = True
             self._finished(work)
-        self._advance(len(tasks))
+            self._advance(1)
 
     def _fail(self, task: _Task, error: SampleError) -> None:
         work, at = task
