@@ -63,12 +63,18 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
 def replaceable(target: Path, *, overwrite: bool) -> None:
     """Raise ArtifactError unless an artefact may be written to ``target``.
 
-    A missing or empty folder may be taken; an artefact only with ``overwrite``, and only if no other files lie in it.
+    ``target`` is absolute. A missing or empty folder may be taken, unless the process works in it; an artefact only with
+    ``overwrite``, and only if no other files lie in it.
     """
     if not os.path.lexists(target):
         return
     if not target.is_dir():
         raise ArtifactError(f"{target}: there is a file of that name. Choose another folder.")
+    if _working_folder().is_relative_to(target):
+        # Its place is taken by another folder, and whoever is in it would then be nowhere.
+        raise ArtifactError(
+            f"{target}: is the current working folder, or lies above it. Name a new folder, such as {target / 'model'}."
+        )
     if not any(target.iterdir()):
         return
     if not overwrite:
@@ -83,6 +89,13 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
             f"{target}: holds files that are not part of the artefact and would be lost: {_some(others)}. "
             "Move them away, or choose another folder."
         )
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd().resolve()
+    except OSError:  # deleted, so nothing can take its place
+        return Path(os.devnull)
 
 
 def file_records(folder: Path) -> tuple[FileRecord, ...]:

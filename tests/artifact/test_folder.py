@@ -72,6 +72,22 @@ def test_missing_parents_are_made_and_an_empty_folder_is_taken(ridge: Ridge, tmp
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("out", [".", "", "..", "../../model"])
+def test_the_folder_the_process_works_in_is_not_replaced(
+    ridge: Ridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, overwrite: bool
+) -> None:
+    inner = tmp_path / "model" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    with pytest.raises(ArtifactError, match="current working folder.*Name a new folder"):
+        featx.save(ridge, out, overwrite=overwrite)
+    assert Path.cwd() == inner
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "model", inner]
+    featx.save(ridge, "here")
+    assert (inner / "here" / "artifact.json").is_file()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_artefact_is_never_replaced(
     ridge: Ridge, tmp_path: Path, overwrite: bool
 ) -> None:
