@@ -238,10 +238,11 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
 
         def make() -> Session:
             noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+            model = backbone.cut(spaces)
             session = Session(
-                backbone.cut(spaces).SerializeToString(),
+                model.SerializeToString(),
                 device=device,
-                folder=backbone.model_path.parent,
+                external=backbone.external_data(model),
                 fixed_batch=backbone.info.fixed_batch,
                 coupled=backbone.info.coupled_by is not None,
                 probe=noise,

@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featx.backbones.graph import GraphInfo, Tap, external_files, find_tap, inspect_graph, load_graph
+from featx.backbones.graph import (
+    GraphInfo,
+    Tap,
+    external_data,
+    external_files,
+    find_tap,
+    inspect_graph,
+    load_graph,
+)
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, ImagePreprocess
 from featx.backbones.sources import Located, locate
 from featx.backbones.surgery import cut_image_graph, resolve_pooling
@@ -25,7 +33,9 @@ from featx.store.digest import canonical_json, digest_file, digest_json, keys_ar
 from featx.store.files import FileDigests
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
 __all__ = ["CARD_NAME", "RULES", "Backbone", "FeatureSpace"]
 
@@ -251,6 +261,10 @@ class Backbone:
             preprocess=self.pixels(),
             precision=spaces[0].precision,
         )
+
+    def external_data(self, model: onnx.ModelProto) -> dict[str, NDArray[np.uint8]]:
+        """The external files that a graph from :meth:`cut` refers to, mapped into memory by name; empty where there are none."""
+        return external_data(model, self.model_path.parent)
 
     def verify(self) -> None:
         """Read the files again in full and compare their digest with :attr:`digest`.

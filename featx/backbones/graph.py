@@ -17,14 +17,23 @@ from featx.backbones.batch import NOMINAL_BATCH, coupling_op, free_batch
 from featx.backbones.data_input import find_data_input
 from featx.backbones.head import find_pooled
 from featx.backbones.layers import count_prefix_tokens, find_layers
-from featx.backbones.onnx_file import count_parameters, external_files, load_graph
+from featx.backbones.onnx_file import count_parameters, external_data, external_files, load_graph
 from featx.backbones.shapes import Shape, main_opset
 from featx.backbones.stages import find_stages
 from featx.backbones.walks import FLOATS
 from featx.backbones.wiring import Wiring, wire
 from featx.errors import GraphError
 
-__all__ = ["GraphInfo", "Tap", "external_files", "find_tap", "inspect_graph", "load_graph", "wire_graph"]
+__all__ = [
+    "GraphInfo",
+    "Tap",
+    "external_data",
+    "external_files",
+    "find_tap",
+    "inspect_graph",
+    "load_graph",
+    "wire_graph",
+]
 
 OLDEST_OPSET = 7  # before it, broadcasting was an attribute; ONNX Runtime promises nothing below it either
 

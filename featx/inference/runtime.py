@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,8 @@ class Session:
         A serialised graph from :func:`featx.backbones.surgery.cut_image_graph`.
     device : Device
         Where it computes.
-    folder : Path
-        Where the graph's external data lies.
+    external : mapping of str to ndarray of uint8
+        The files that hold the graph's external weights, by the names that it calls them.
     fixed_batch : int or None
         The batch size the graph insists on.
     coupled : bool
@@ -70,14 +70,14 @@ class Session:
         model: bytes,
         *,
         device: Device,
-        folder: Path,
+        external: Mapping[str, NDArray[np.uint8]],
         fixed_batch: int | None,
         coupled: bool,
         probe: NDArray[np.uint8],
     ) -> None:
         self.device = device
         self.fixed_batch = fixed_batch
-        self._ort = _open(model, device, folder, probe)
+        self._ort = _open(model, device, external, probe)
         self._input = self._ort.get_inputs()[0].name
         self._outputs = [output.name for output in self._ort.get_outputs()]
         self._probe = probe
@@ -144,7 +144,9 @@ class Session:
         )
 
 
-def _open(model: bytes, device: Device, folder: Path, probe: NDArray[np.uint8]) -> Any:
+def _open(
+    model: bytes, device: Device, external: Mapping[str, NDArray[np.uint8]], probe: NDArray[np.uint8]
+) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -153,7 +155,12 @@ def _open(model: bytes, device: Device, folder: Path, probe: NDArray[np.uint8]) 
     options.log_severity_level = (
         3  # errors come as exceptions; warnings on placement are for the profile to judge
     )
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if external:
+        # In memory rather than by folder: hub snapshots are links, which ONNX Runtime refuses to follow.
+        files = list(external.values())
+        options.add_external_initializers_from_files_in_memory(
+            list(external), files, [file.size for file in files]
+        )
     if device.kind == "cpu":
         return _create(model, options, [PROVIDERS["cpu"]], device)
     preload_gpu_libraries()

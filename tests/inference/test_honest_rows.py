@@ -137,3 +137,28 @@ def test_taps_whose_names_read_alike_get_columns_of_their_own(tmp_path: Path) ->
     onnx.save(model, folder / "model.onnx")
     names = ImageFeatures(folder, tap=["a.1", "a_1"], cache=None).fit(None).get_feature_names_out()
     assert len(set(names)) == len(names)
+
+
+def test_a_hub_snapshot_of_links_with_external_weights_opens(tmp_path: Path) -> None:
+    # huggingface_hub keeps the files as blobs and makes the snapshot of links to them.
+    plain, blobs, snapshot = tmp_path / "plain", tmp_path / "blobs", tmp_path / "snapshot"
+    tiny_backbone(plain, channels=(8, 32, 64))
+    model = onnx.load(plain / "model.onnx")
+    expected = ImageFeatures(plain, cache=None).fit_transform(PIXELS)
+    blobs.mkdir()
+    snapshot.mkdir()
+    onnx.save(
+        model, blobs / "model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=0
+    )
+    for at, name in enumerate(("model.onnx", "model.onnx_data")):
+        (blobs / name).rename(blobs / f"sha{at}")
+        (snapshot / name).symlink_to(blobs / f"sha{at}")
+    shutil.copy(plain / "preprocessor_config.json", snapshot)
+    np.testing.assert_array_equal(ImageFeatures(snapshot, cache=None).fit_transform(PIXELS), expected)
+    data = bytearray((blobs / "sha1").read_bytes())
+    data[-8] ^= 0x3F
+    (blobs / "sha1").write_bytes(data)
+    assert (
+        ImageFeatures(snapshot, cache=None).fit(None).spaces_
+        != ImageFeatures(plain, cache=None).fit(None).spaces_
+    )

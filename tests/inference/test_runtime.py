@@ -22,11 +22,11 @@ PROBE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8
 
 def session_of(folder: Path, *, coupled: bool = False, probe: np.ndarray = PROBE) -> Session:
     backbone = Backbone.open(folder)
-    model = backbone.cut([backbone.space()]).SerializeToString()
+    graph = backbone.cut([backbone.space()])
     return Session(
-        model,
+        graph.SerializeToString(),
         device=Device("cpu"),
-        folder=folder,
+        external=backbone.external_data(graph),
         fixed_batch=backbone.info.fixed_batch,
         coupled=coupled,
         probe=probe,
@@ -75,7 +75,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(tmp_path: Path) -> None:
         Session(
             backbone.cut([backbone.space()]).SerializeToString(),
             device=Device("cuda"),
-            folder=tmp_path,
+            external={},
             fixed_batch=None,
             coupled=False,
             probe=PROBE,
@@ -121,7 +121,7 @@ def test_a_graph_that_cannot_run_is_a_graph_error(tmp_path: Path) -> None:
         Session(
             b"not a graph",
             device=Device("cpu"),
-            folder=tmp_path,
+            external={},
             fixed_batch=None,
             coupled=False,
             probe=PROBE,
