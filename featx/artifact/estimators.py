@@ -18,7 +18,7 @@ from featx.artifact.substitution import substitute
 from featx.artifact.words import space_in_words
 from featx.backbones.backbone import RULES, Backbone, FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
-from featx.errors import ArtifactError, BackboneError, FeatxError, ParameterError
+from featx.errors import ArtifactError, BackboneError, FeatxError, ParameterError, PreprocessError
 from featx.features import ImageFeatures
 
 __all__ = ["Found", "fitted_from", "preprocess_of", "record_of", "unfitted_from"]
@@ -77,9 +77,20 @@ def record_of(features: ImageFeatures, backbone: str) -> FeaturesRecord:
 
 
 def preprocess_of(record: FeaturesRecord) -> ImagePreprocess | None:
-    """The preprocessing that a record names; None where it leaves it to the backbone."""
+    """The preprocessing that a record names; None where it leaves it to the backbone.
+
+    Raises
+    ------
+    ArtifactError
+        This version of featx cannot read it.
+    """
     _, config = _preprocess_entry(record)
-    return None if config is None else ImagePreprocess.from_config(config)
+    try:
+        return None if config is None else ImagePreprocess.from_config(config)
+    except PreprocessError as error:
+        raise ArtifactError(
+            f"the preprocessing of its ImageFeatures cannot be used: {error} Upgrade featx, or fetch the artefact again."
+        ) from error
 
 
 def unfitted_from(
@@ -126,6 +137,10 @@ def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str
     own = given_as is None and found.backbone.preprocess == used
     preprocess = None if own else config if given_as == "dict" else used
     features = _make(record, found.reference, preprocess, cache=cache, device=device)
+    taps = features.tap if isinstance(features.tap, list) else [features.tap]
+    texts = (*taps, features.pooling, features.precision)
+    if not all(isinstance(text, str) for text in texts):
+        raise ArtifactError(f"tap, pooling or precision of its ImageFeatures is no text: {texts!r:.200}.")
     backbone = Backbone.open(found.backbone, preprocess=used)
     try:
         spaces = _spaces(features, backbone)

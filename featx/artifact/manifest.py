@@ -14,7 +14,7 @@ from typing import Any
 from featx.artifact.format import FORMAT, MANIFEST_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord, FeaturesRecord, FileRecord
 from featx.backbones.backbone import FeatureSpace
-from featx.errors import ArtifactError, ParameterError
+from featx.errors import ArtifactError
 
 __all__ = ["from_json", "read_manifest", "to_json"]
 
@@ -55,7 +55,9 @@ def from_json(text: str | bytes) -> ArtifactInfo:
         )
     try:
         return _from_values(values)
-    except (KeyError, TypeError, AttributeError, ParameterError) as error:
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ArtifactError(f"an entry is missing or has another type than expected ({error!r})") from error
 
 
@@ -84,28 +86,37 @@ def read_manifest(folder: Path) -> ArtifactInfo:
 
 
 def _from_values(values: dict[str, Any]) -> ArtifactInfo:
-    classes, labels = values["classes"], values["labels"]
     return ArtifactInfo(
         format=values["format"],
         estimator=values["estimator"],
         created=values["created"],
         versions=values["versions"],
-        files=tuple(FileRecord(**_fields(FileRecord, entry)) for entry in values["files"]),
-        backbones=tuple(BackboneRecord(**_fields(BackboneRecord, entry)) for entry in values["backbones"]),
-        features=tuple(_features_record(entry) for entry in values["features"]),
+        files=tuple(FileRecord(**_fields(FileRecord, entry)) for entry in _list(values, "files")),
+        backbones=tuple(
+            BackboneRecord(**_fields(BackboneRecord, entry)) for entry in _list(values, "backbones")
+        ),
+        features=tuple(_features_record(entry) for entry in _list(values, "features")),
         n_features=values["n_features"],
-        classes=None if classes is None else tuple(classes),
-        labels=None if labels is None else tuple(labels),
+        classes=None if values["classes"] is None else _list(values, "classes"),
+        labels=None if values["labels"] is None else _list(values, "labels"),
         parameters=values["parameters"],
-        untrusted_types=tuple(values["untrusted_types"]),
+        untrusted_types=_list(values, "untrusted_types"),
         notes=values["notes"],
     )
 
 
 def _features_record(entry: dict[str, Any]) -> FeaturesRecord:
-    spaces = tuple(FeatureSpace.from_dict(_fields(FeatureSpace, space)) for space in entry["spaces"])
-    words = tuple(entry["words"])
-    return FeaturesRecord(**{**_fields(FeaturesRecord, entry), "spaces": spaces, "words": words})
+    spaces = tuple(FeatureSpace.from_dict(_fields(FeatureSpace, space)) for space in _list(entry, "spaces"))
+    return FeaturesRecord(
+        **{**_fields(FeaturesRecord, entry), "spaces": spaces, "words": _list(entry, "words")}
+    )
+
+
+def _list(entry: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """A list as a tuple: of a text or an object, ``tuple`` would quietly make its letters or keys."""
+    if not isinstance(entry[name], list):
+        raise ArtifactError(f"{name} is {entry[name]!r:.100}, expected a list")
+    return tuple(entry[name])
 
 
 def _fields(record: type, entry: dict[str, Any]) -> dict[str, Any]:

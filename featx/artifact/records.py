@@ -108,6 +108,7 @@ class FeaturesRecord:
     def __post_init__(self) -> None:
         _check(self.kind == "image", f"features of kind {self.kind!r}, expected 'image'")
         _check(_is_name(self.backbone), f"{self.backbone!r} is not a backbone's name")
+        _check(all(map(_is_space, self.spaces)), "a feature space has a field of another type than expected")
         _check(_all_text(self.words), "the words of a features estimator are no text")
         _check(isinstance(self.parameters, dict), "the parameters of a features estimator are no object")
         counted = _is_count(self.n_features) if self.spaces else self.n_features is None
@@ -174,9 +175,10 @@ class ArtifactInfo:
         )
         _check(isinstance(self.estimator, str) and isinstance(self.created, str), "expected text")
         _check(
-            _all_text(self.versions) and _all_text(self.untrusted_types),
-            "expected versions and types as text",
+            isinstance(self.versions, dict) and _all_text([*self.versions, *self.versions.values()]),
+            f"versions is {self.versions!r}, expected an object of texts",
         )
+        _check(_all_text(self.untrusted_types), "expected types as text")
         _check(self.labels is None or _all_text(self.labels), "expected labels as text")
         _check(isinstance(self.parameters, dict) and _is_text(self.notes), "expected parameters and notes")
         _check(self.n_features is None or _is_count(self.n_features), f"n_features is {self.n_features!r}")
@@ -223,5 +225,14 @@ def _is_text(value: Any) -> bool:
 
 
 def _all_text(values: Any) -> bool:
-    flat = [*values.keys(), *values.values()] if isinstance(values, dict) else values
-    return isinstance(flat, list | tuple) and all(isinstance(value, str) for value in flat)
+    return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_space(space: FeatureSpace) -> bool:
+    texts = (space.tap, space.pooling, space.preprocess, space.precision)
+    return (
+        _all_text(texts)
+        and space.preprocess.startswith("{")
+        and _is_digest(space.backbone_digest)
+        and _is_count(space.rules)
+    )

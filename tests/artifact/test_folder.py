@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from sklearn.linear_model import Ridge
 import featx
 from featx.artifact import describe
 from featx.artifact.format import FORMAT
-from featx.artifact.manifest import from_json
+from featx.artifact.manifest import from_json, to_json
 from featx.errors import ArtifactError
 from featx.store.digest import digest_file
 
@@ -79,7 +80,7 @@ def test_the_folder_the_process_works_in_is_not_replaced(
     inner = tmp_path / "model" / "inner"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
-    with pytest.raises(ArtifactError, match="current working folder.*Name a new folder"):
+    with pytest.raises(ArtifactError, match=r"current working folder.*Name a new folder"):
         featx.save(ridge, out, overwrite=overwrite)
     assert Path.cwd() == inner
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "model", inner]
@@ -317,19 +318,46 @@ def test_a_manifest_that_is_none_or_newer_is_refused(text: str, message: str, sa
     assert str(saved / "artifact.json") in str(raised.value)
 
 
-def test_every_entry_of_a_manifest_is_checked(saved: Path) -> None:
-    """Each value in turn becomes one of another kind: that is read as something valid, or refused as an ArtifactError."""
+# A value of every type that JSON has, and some that only look right.
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    7,
+    10**30,
+    1.5,
+    "text",
+    "\ud800",
+    [],
+    [None],
+    [[]],
+    ["text"],
+    {},
+    {"a": None},
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*saved with scikit-learn")
+def test_every_value_of_a_manifest_is_checked(saved: Path) -> None:
+    """Each in turn becomes one of another type or is left out: read as something valid, or refused as an ArtifactError."""
     text = (saved / "artifact.json").read_text()
     refused = 0
     for path in _paths(json.loads(text)):
-        for wrong in (None, 7, "text", [], {}, [[]], -1):
+        for other in (*OTHERS, KeyError):
             values = json.loads(text)
-            _set(values, path, wrong)
+            _set(values, path, other)
+            (saved / "artifact.json").write_text(json.dumps(values))
+            described = None
+            with contextlib.suppress(ArtifactError):
+                described = describe(saved)
             try:
-                from_json(json.dumps(values))
+                featx.load(saved, cache=None)
             except ArtifactError:
                 refused += 1
-    assert refused > 200
+                continue
+            assert described is not None, f"load takes {path} = {other!r} and describe does not"
+            assert from_json(to_json(described)) == described
+    assert refused > 1000
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -340,7 +368,10 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def _set(values: Any, path: tuple[Any, ...], value: Any) -> None:
     for key in path[:-1]:
         values = values[key]
-    values[path[-1]] = value
+    if value is KeyError:
+        del values[path[-1]]
+    else:
+        values[path[-1]] = value
 
 
 def test_a_folder_without_artefact_is_refused(tmp_path: Path) -> None:
