@@ -32,6 +32,8 @@ A message says what, where, expected against found, and what to do.
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ArtifactError",
     "BackboneError",
@@ -56,6 +58,7 @@ __all__ = [
     "StoreNotWritableError",
     "UnreadableSampleError",
     "UntrustedTypeError",
+    "without_advice",
 ]
 
 
@@ -105,6 +108,17 @@ class SampleError(InputError):
 
 def _rebuild_sample_error(kind: type[SampleError], message: str, index: int | None, name: str) -> SampleError:
     return kind(message, index=index, name=name)
+
+
+def without_advice(message: str) -> str:
+    """A message about a sample that has been left out already, without the advice to leave it out.
+
+    Examples
+    --------
+    >>> without_advice('a.png: an empty file. Remove it, or pass on_error="nan".')
+    'a.png: an empty file.'
+    """
+    return re.sub(r"""[^.()]*,? or pass on_error="nan"\.""", "", message).strip()
 
 
 class UnreadableSampleError(SampleError, OSError):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
-from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError
+from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError, without_advice
 from featx.inference.devices import cpu_threads, default_batch, parse_device, resolve_device
 from featx.inference.extract import Extraction, Plan, extract
 from featx.inference.runtime import Session, session_pool
@@ -282,10 +282,10 @@ def _identifiers(names: list[str]) -> list[str]:
 
 
 def _warn_of(errors: dict[int, SampleError]) -> None:
-    first = [str(errors[i]) for i in sorted(errors)[:3]]
-    more = f" and {len(errors) - len(first)} more" if len(errors) > len(first) else ""
+    first = [without_advice(str(errors[i])) for i in sorted(errors)[:3]]
+    more = f" and {len(errors) - len(first)} more." if len(errors) > len(first) else ""
     warnings.warn(
-        f"{len(errors)} sample(s) could not be embedded and are rows of NaN: {'; '.join(first)}{more}.",
+        f"{len(errors)} sample(s) could not be embedded and are rows of NaN: {'; '.join(first)}{more}",
         FeatxWarning,
         stacklevel=3,
     )

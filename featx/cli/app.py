@@ -34,7 +34,7 @@ from featx.cli.options import (
     tap_of,
 )
 from featx.cli.output import one_line, print_csv, print_error, print_json, print_table, say
-from featx.errors import DatasetError, ParameterError, SampleError
+from featx.errors import DatasetError, ParameterError, SampleError, without_advice
 
 __all__ = ["app"]
 
@@ -147,6 +147,8 @@ def train(
     say(f"{result.comparison.best}, fitted on {result.n_train} images; {result.n_computed} embedded now.")
     if out is not None:
         say(f"Saved {out}. Next: featx predict {out} IMAGES...")
+    else:
+        say("Not saved: pass --out FOLDER.")
 
 
 @app.command()
@@ -310,7 +312,7 @@ def _root(
 
 def _say_skipped(errors: Sequence[SampleError]) -> None:
     for error in errors:
-        say(f"skipped {one_line(str(error))}")
+        say(f"skipped {one_line(without_advice(str(error)))}")
 
 
 def _skipped(errors: Sequence[SampleError]) -> list[dict[str, Any]]:

@@ -159,6 +159,10 @@ def parse_bytes(text: str) -> int:
     if found is None:
         raise ParameterError(f"--max must be a size such as 5GB, 500MiB or 1000000, got {text!r}.")
     number, letter, binary = found.groups()
+    if text.strip().isdecimal() and 0 < int(number) < 1_000_000:
+        raise ParameterError(
+            f"--max {text}: so few bytes would forget everything. Name a unit, such as {text.strip()}GB."
+        )
     power = " kmgt".index(letter or " ")
     return int(float(number) * (1024 if binary else 1000) ** power)
 

@@ -46,7 +46,7 @@ TapOption = Annotated[
     list[str] | None,
     typer.Option(
         "--tap",
-        help='Where to read the network (see featx backbones show); several are put side by side. Default "pooled".',
+        help='Where to read the network (see featx backbones show); several, with commas, stand side by side. Default "pooled".',
         show_default=False,
     ),
 ]
@@ -113,10 +113,9 @@ def cache_of(text: str) -> str | None:
 
 
 def tap_of(names: Sequence[str] | None) -> str | list[str]:
-    """``tap=`` of an option given any number of times."""
-    if not names:
-        return "pooled"
-    return names[0] if len(names) == 1 else list(names)
+    """``tap=`` of an option given any number of times, or with commas between names."""
+    taps = [tap.strip() for name in names or ["pooled"] for tap in name.split(",") if tap.strip()]
+    return taps[0] if len(taps) == 1 else taps
 
 
 def preprocess_of(path: Path | None) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ _DIGEST_PREFIX = (
 _SHOWN = 5  # names that a message lists
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Dataset:
     """Samples and what is known of them; every array has one entry a sample, in the same order.
 
@@ -66,6 +66,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def __repr__(self) -> str:
+        """A summary: a listing of 100,000 paths would help nobody."""
+        counts = (
+            [] if self.labels is None else [f"{c} {int((self.labels == c).sum()):,}" for c in self.classes]
+        )
+        shown = ", ".join(counts[:_SHOWN]) + (
+            f", ... ({len(counts)} classes)" if len(counts) > _SHOWN else ""
+        )
+        extra = "" if self.groups is None else f"; {len(set(self.groups.tolist())):,} groups"
+        parts = (
+            []
+            if self.split is None
+            else [name for name in ("train", "val", "test") if (self.split == name).any()]
+        )
+        split = f"; split {', '.join(parts)}" if parts else ""
+        return f"Dataset({self.name!r}: {len(self):,} samples{'; ' * bool(shown)}{shown}{extra}{split})"
 
     @property
     def classes(self) -> list[str]:
