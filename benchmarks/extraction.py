@@ -14,26 +14,29 @@ Expected before tuning: at least 0.90 of the bound for ``mobilenet_v2`` and ``re
 
 from __future__ import annotations
 
-import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measuring import SHARED, alternating, filled_skeleton, in_threads, median_ratio, parser, report, spread
+from measuring import SHARED, alternating, filled_skeleton, in_threads, parser, report
 
 from featx import ImageFeatures
-from featx.inference.runtime import Device, Session, cpu_threads, session_pool
+from featx.inference.devices import Device, cpu_threads
+from featx.inference.runtime import Session, session_pool
 from featx.inputs.images import decode
 
-BACKBONES = ("mobilenet_v2", "resnet50", "resnet56_cifar10")
-BATCHES = (1, 4, 16)
+FILES = {"mobilenet_v2": 600, "resnet50": 128, "resnet56_cifar10": 1780}
+"""Files of each set at most: seconds a run on two cores."""
+
+BATCHES = (1, 2, 4, 8)
 VARIANTS = 8
 """Each large photograph is used so many times, with different bytes after its end: 16 are too few to time."""
 
 
-def file_sets(folder: Path, limit: int | None) -> dict[str, list[Path]]:
+def file_sets(folder: Path) -> dict[str, list[Path]]:
     """JPEG files by the name of their set."""
     sets = {
         name: sorted((SHARED / "data" / name).glob("*/*.jpg")) for name in ("hymenoptera_small", "bccd_crops")
@@ -45,10 +48,11 @@ def file_sets(folder: Path, limit: int | None) -> dict[str, list[Path]]:
             copy.write_bytes(path.read_bytes() + bytes([variant]))
             large.append(copy)
     sets["large_photos"] = large
-    return {name: paths[:limit] for name, paths in sets.items()}
+    return sets
 
 
 def cold_run(backbone: Path, paths: list[Path]) -> None:
+    """A run as a user starts it: nothing is known of the backbone's file either."""
     with tempfile.TemporaryDirectory() as cache:
         features = ImageFeatures(backbone, device="cpu", cache=cache)
         vectors = features.fit_transform(list(map(str, paths)))
@@ -68,58 +72,65 @@ def _not_open() -> Session:
 
 
 def measure(backbone: Path, paths: list[Path], rounds: int) -> dict[str, float]:
+    """Figures of one backbone on one set of files."""
     session = open_session(backbone, paths[0])
     preprocess = ImageFeatures(backbone, cache=None).fit(None).backbone_.pixels()
     contents = [path.read_bytes() for path in paths]
     pixels = np.stack([decode(content, preprocess) for content in contents])
     n_threads = cpu_threads()
+    size = best_batch(session, pixels[:64])
+    batches = [pixels[at : at + size] for at in range(0, len(pixels), size)]
     works: dict[str, Callable[[], object]] = {
         "featx": partial(cold_run, backbone, paths),
         "decode": lambda: in_threads(lambda content: decode(content, preprocess), contents, n_threads),
+        "infer": lambda: in_threads(session.run, batches, n_threads),
     }
-    for size in BATCHES:
-        batches = [pixels[at : at + size] for at in range(0, len(pixels), size)]
-        works[f"infer {size}"] = partial(in_threads, session.run, batches, n_threads)
-    seconds = alternating(works, rounds)
-    best = min(BATCHES, key=lambda size: statistics.median(seconds[f"infer {size}"]))
-    parts = [d + i for d, i in zip(seconds["decode"], seconds[f"infer {best}"], strict=True)]
+    taken = alternating(works, rounds)
     n = len(paths)
     return {
         "files": n,
-        "decode_ms": statistics.median(seconds["decode"]) / n * 1e3,
-        "infer_ms": statistics.median(seconds[f"infer {best}"]) / n * 1e3,
-        "infer_batch": best,
-        "bound_per_s": n / statistics.median(parts),
-        "featx_per_s": n / statistics.median(seconds["featx"]),
-        "of_bound": median_ratio(parts, seconds["featx"]),
-        "spread": spread(seconds["featx"]),
+        "decode_ms": taken.median("decode") / n * 1e3,
+        "infer_ms": taken.median("infer") / n * 1e3,
+        "infer_batch": size,
+        "bound_per_s": n / (taken.median("decode") + taken.median("infer")),
+        "featx_per_s": n / taken.median("featx"),
+        "of_bound": taken.ratio(["decode", "infer"], "featx"),
+        "others": taken.others,
     }
+
+
+def best_batch(session: Session, pixels: np.ndarray) -> int:
+    """The batch size at which one thread runs these images fastest."""
+    seconds = {}
+    for size in BATCHES * 3:
+        began = time.perf_counter()
+        for at in range(0, len(pixels), size):
+            session.run(pixels[at : at + size])
+        seconds[size] = min(seconds.get(size, np.inf), time.perf_counter() - began)
+    return min(seconds, key=lambda size: seconds[size])
 
 
 def main() -> None:
     arguments = parser(__doc__, rounds=5)
-    arguments.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
+    arguments.add_argument("--backbones", nargs="+", choices=list(FILES), default=list(FILES))
     arguments.add_argument("--sets", nargs="+", default=None)
-    arguments.add_argument("--limit", type=int, default=None, help="files of each set")
     given = arguments.parse_args()
     figures = {}
     print(
         f"{'backbone':17} {'files':18} {'n':>5} {'decode ms':>9} {'infer ms':>9} {'batch':>5} {'bound/s':>8} "
-        f"{'featx/s':>8} {'of bound':>8} {'spread':>7}"
+        f"{'featx/s':>8} {'of bound':>8} {'others':>7}"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        sets = file_sets(Path(scratch), given.limit)
+        sets = file_sets(Path(scratch))
         for name in given.backbones:
             known = SHARED / "weights" / name
             backbone = known if known.exists() else filled_skeleton(name, Path(scratch) / "backbones")
-            for kind, paths in sets.items():
-                if given.sets is not None and kind not in given.sets:
-                    continue
-                f = figures[f"{name}, {kind}"] = measure(backbone, paths, given.rounds)
+            for kind in given.sets or sets:
+                f = figures[f"{name}, {kind}"] = measure(backbone, sets[kind][: FILES[name]], given.rounds)
                 print(
                     f"{name:17} {kind:18} {f['files']:5.0f} {f['decode_ms']:9.3f} {f['infer_ms']:9.3f} "
                     f"{f['infer_batch']:5.0f} {f['bound_per_s']:8.1f} {f['featx_per_s']:8.1f} {f['of_bound']:8.3f} "
-                    f"{f['spread']:7.2f}",
+                    f"{f['others']:7.2f}",
                     flush=True,
                 )
     report(__file__, given, figures)

@@ -1,8 +1,8 @@
 """What the benchmarks share: the test material, rounds that take turns, and how a result is said.
 
 Works take turns within a round and ratios are taken within a round, so that what else the machine does falls on all of
-them; figures are medians over the rounds. A spread is the range of the middle half of the rounds over their median: above
-0.1 the machine was busy with something else, and the figure is to be taken again.
+them; figures are medians over the rounds. A round in which other processes took more than a twentieth of the machine is
+taken again, a few times at most; a result says what the others took in the rounds that count (on Linux).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 __all__ = [
     "SHARED",
+    "Rounds",
     "alternating",
     "filled_skeleton",
     "in_threads",
@@ -34,6 +35,13 @@ __all__ = [
 ]
 
 SHARED = Path(os.environ.get("FEATX_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+_QUIET = 0.05
+_PATIENCE = 3
+_WAIT_S = 4.0
+_LOOK_S = 0.2
+_RESOLUTION_S = 0.03
+"""Linux counts processor time in hundredths of a second."""
+
 _RESULTS = Path(__file__).parent / "results"
 _VERSIONS = ("numpy", "onnxruntime-gpu", "onnxruntime", "pillow", "scikit-learn", "torch")
 
@@ -47,27 +55,88 @@ def parser(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
     return arguments
 
 
-def alternating(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each work in each round; the order is turned round by round.
+class Rounds(dict[str, list[float]]):
+    """Seconds of each work in each round; values at one position were measured side by side.
+
+    Attributes
+    ----------
+    others : float
+        What other processes took of the machine in the worst of these rounds, 0 to 1.
+    """
+
+    def __init__(self, seconds: Mapping[str, list[float]], others: float) -> None:
+        super().__init__(seconds)
+        self.others = others
+
+    def median(self, name: str) -> float:
+        return statistics.median(self[name])
+
+    def ratio(self, over: str | Sequence[str], under: str) -> float:
+        """Median of the rounds' own ratios; seconds of several names are added up."""
+        names = [over] if isinstance(over, str) else over
+        sums = [sum(values) for values in zip(*(self[name] for name in names), strict=True)]
+        return median_ratio(sums, self[under])
+
+
+def alternating(works: Mapping[str, Callable[[], object]], rounds: int) -> Rounds:
+    """Run every work once a round, the order turned round by round.
 
     Parameters
     ----------
     works : mapping of name -> callable
     rounds : int
-
-    Returns
-    -------
-    dict of name -> list of float
-        In the order of the rounds, so that values at one position were measured side by side.
+        How many are wanted undisturbed. After three times as many the quietest are taken.
     """
     names = list(works)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
-        at = turn % len(names)
+    taken: list[tuple[float, dict[str, float]]] = []
+    while len(taken) < _PATIENCE * rounds and sum(others <= _QUIET for others, _ in taken) < rounds:
+        _wait_for_quiet()
+        at = len(taken) % len(names)
+        busy_s, own_s, began = _busy_s(), _own_s(), time.perf_counter()
+        seconds = {}
         for name in names[at:] + names[:at]:
-            began = time.perf_counter()
+            start = time.perf_counter()
             works[name]()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name] = time.perf_counter() - start
+        elapsed_s = (time.perf_counter() - began) * (os.cpu_count() or 1)
+        others_s = _busy_s() - busy_s - (_own_s() - own_s)
+        taken.append((max(0.0, others_s - _RESOLUTION_S) / elapsed_s, seconds))
+    best = sorted(taken, key=lambda one: one[0])[:rounds]
+    return Rounds({name: [seconds[name] for _, seconds in best] for name in names}, best[-1][0])
+
+
+def _wait_for_quiet() -> None:
+    """Wait a while for other processes to come to rest."""
+    until = time.monotonic() + _WAIT_S
+    while time.monotonic() < until:
+        busy_s = _busy_s()
+        time.sleep(_LOOK_S)
+        if _busy_s() - busy_s <= _RESOLUTION_S:
+            return
+
+
+def _busy_s() -> float:
+    """Processor seconds of all processes since the machine started; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    """Processor seconds of this process and of its children, ended and living."""
+    seconds = sum(os.times()[:4])
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text(encoding="ascii").split():
+            try:
+                stat = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
+            except OSError:  # it has just ended
+                continue
+            # After the name in brackets: state, then user, system and the ended children's time in fields 12 to 15.
+            ticks = stat.rpartition(")")[2].split()[11:15]
+            seconds += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
     return seconds
 
 
@@ -96,7 +165,7 @@ def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Range of the middle half over the median."""
+    """Range of the middle half of the rounds over their median; above 0.1 the machine did something else as well."""
     if len(values) < 2:
         return 0.0
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
