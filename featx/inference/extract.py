@@ -30,6 +30,7 @@ from featx.inference.devices import Device
 from featx.inference.lanes import Job, Lanes, Work
 from featx.inference.reading import BUDGET_BYTES, Content, Reader, Reading, unreadable_path
 from featx.inference.runtime import Session
+from featx.inference.windows import ROWS_BYTES, WindowSize
 from featx.inputs.samples import DigestSample, sample_name
 from featx.store.claims import Claim
 from featx.store.digest import DIGEST_BYTES
@@ -37,13 +38,6 @@ from featx.store.files import FileDigests
 from featx.store.store import EmbeddingStore
 
 __all__ = ["Extraction", "Plan", "extract"]
-
-_SMALLEST_WINDOW, _FIRST_WINDOW, _LAST_WINDOW = 32, 128, 4096
-_WINDOW_S = 2.0
-"""A window takes about this long: a crash loses no more than two, and the cost of a put disappears in it."""
-
-_ROWS_BYTES = 4 << 20
-"""Bound on a window's vectors on their way to the store, and on what is copied from the store at a time."""
 
 _AFOOT = 2
 """Windows started and not yet stored. The lanes are never idle with two; more would only delay what is stored."""
@@ -215,7 +209,7 @@ class _Run:
         """Copy stored vectors of ``indices`` (whose keys are known) to the result."""
         if self.store is None:
             return
-        rows_a_time = max(256, _ROWS_BYTES // (4 * self.out.shape[1]))
+        rows_a_time = max(256, ROWS_BYTES // (4 * self.out.shape[1]))
         for part in _chunks(indices, rows_a_time):
             found = np.ones(len(part), dtype=bool)
             for space, columns in zip(self.plan.spaces, self.columns, strict=True):
@@ -256,11 +250,13 @@ class _Run:
         """Compute ``left`` window by window, but for what others are computing; return the claims to wait for."""
         afoot: deque[_Window] = deque()
         denied: list[Claim] = []
-        window, left = left[:_FIRST_WINDOW], left[_FIRST_WINDOW:]
-        size, largest = (
-            _FIRST_WINDOW,
-            max(_SMALLEST_WINDOW, min(_LAST_WINDOW, _ROWS_BYTES // (4 * self.out.shape[1]))),
+        size = WindowSize(
+            len(left),
+            n_features=self.out.shape[1],
+            batch_size=self.plan.batch_size,
+            content_bytes=BUDGET_BYTES,
         )
+        window, left = left[: size.n], left[size.n :]
         reading = self._read(window)
         ended_s = time.monotonic()
         try:
@@ -269,18 +265,19 @@ class _Run:
                     contents, mean_bytes = self._gather(reading)
                     afoot.append(_Window())
                     self._begin(afoot[-1], window, contents, share)
-                    following, left = left[:size], left[size:]
+                    if denied or any(one.denied for one in afoot):
+                        size.share(len(left))
+                    following, left = left[: size.n], left[size.n :]
                     reading = self._read(following)
                     self._remember(list(contents))
                     window = following
                 if len(afoot) == _AFOOT or not len(window):
-                    n_samples = self._end(afoot[0])
+                    n_computed = self._end(afoot[0])
                     denied += afoot.popleft().denied
                     began_s, ended_s = ended_s, time.monotonic()
-                    self.longest_window_s = max(self.longest_window_s, ended_s - began_s)
-                    if n_samples:
-                        in_time = int(n_samples * _WINDOW_S / max(ended_s - began_s, 1e-3))
-                        size = max(_SMALLEST_WINDOW, min(largest, in_time, int(BUDGET_BYTES / mean_bytes)))
+                    took_s = ended_s - began_s
+                    self.longest_window_s = max(self.longest_window_s, took_s)
+                    size.grow(n_computed=n_computed, took_s=took_s, mean_bytes=mean_bytes)
         finally:
             # Not empty where something failed or interrupted us: what was computed is kept all the same.
             if afoot and self.lanes is not None:
