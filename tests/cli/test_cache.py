@@ -62,6 +62,7 @@ def test_a_cache_that_was_named_must_be_there(refused: Callable[..., str], tmp_p
 
 
 def damage(cache: Path, tiny: Path) -> None:
+    library.EmbeddingStore(cache).merge(space_id(tiny))  # however many windows it was stored in
     (rows,) = (cache / space_id(tiny)).glob("*.rows.npy")
     content = bytearray(rows.read_bytes())
     content[-1] ^= 1
