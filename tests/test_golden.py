@@ -33,7 +33,9 @@ def vectors(folder: Path) -> dict[str, list[list[float]]]:
     backbone = tiny_backbone(folder, seed=5)
     found = {}
     for tap, pooling in SPACES:
-        rows = ImageFeatures(backbone, tap=tap, pooling=pooling, cache=None, device="cpu").fit_transform(pictures())
+        rows = ImageFeatures(backbone, tap=tap, pooling=pooling, cache=None, device="cpu").fit_transform(
+            pictures()
+        )
         found[f"{tap} {pooling}"] = [[round(float(v), 6) for v in row] for row in rows]
     return found
 
