@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "MOST_ROUNDS_A_ROUND",
     "SHARED",
     "Rounds",
     "alternating",
@@ -36,7 +37,9 @@ __all__ = [
 
 SHARED = Path(os.environ.get("FEATX_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 _QUIET = 0.05
-_PATIENCE = 3
+MOST_ROUNDS_A_ROUND = 3
+"""How often a round is taken at most, in the hope of an undisturbed one."""
+
 _WAIT_S = 4.0
 _LOOK_S = 0.2
 _RESOLUTION_S = 0.03
@@ -89,7 +92,7 @@ def alternating(works: Mapping[str, Callable[[], object]], rounds: int) -> Round
     """
     names = list(works)
     taken: list[tuple[float, dict[str, float]]] = []
-    while len(taken) < _PATIENCE * rounds and sum(others <= _QUIET for others, _ in taken) < rounds:
+    while len(taken) < MOST_ROUNDS_A_ROUND * rounds and sum(others <= _QUIET for others, _ in taken) < rounds:
         _wait_for_quiet()
         at = len(taken) % len(names)
         busy_s, own_s, began = _busy_s(), _own_s(), time.perf_counter()

@@ -42,6 +42,9 @@ __all__ = ["Extraction", "Plan", "extract"]
 _AFOOT = 2
 """Windows started and not yet stored. The lanes are never idle with two; more would only delay what is stored."""
 
+_REMEMBER_S = 10.0
+"""Seconds of work after which digests of files are put too. They save reading again, so less depends on them than on vectors."""
+
 _LOOKUP_ROWS = 8192
 
 _PATIENCE_S = 60.0
@@ -258,7 +261,8 @@ class _Run:
         )
         window, left = left[: size.n], left[size.n :]
         reading = self._read(window)
-        ended_s = time.monotonic()
+        fresh: list[int] = []
+        ended_s = remembered_s = time.monotonic()
         try:
             while len(window) or afoot:
                 if len(window):
@@ -269,7 +273,10 @@ class _Run:
                         size.share(len(left))
                     following, left = left[: size.n], left[size.n :]
                     reading = self._read(following)
-                    self._remember(list(contents))
+                    fresh += contents
+                    if not len(following) or time.monotonic() - remembered_s > _REMEMBER_S:
+                        self._remember(fresh)
+                        fresh, remembered_s = [], time.monotonic()
                     window = following
                 if len(afoot) == _AFOOT or not len(window):
                     n_computed = self._end(afoot[0])
