@@ -94,22 +94,33 @@ def embed(
     """
     transformer = make_features(backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features)
     dataset = data if isinstance(data, Dataset) else read_samples(data)
-    extraction = transformer.fit(None).extract(dataset.samples)
-    if len(extraction.errors) == len(dataset):
-        first = extraction.errors[min(extraction.errors)]
+    try:
+        extraction = transformer.fit(None).extract(dataset.samples)
+    except SampleError as error:
+        raise placed(error, dataset) from error
+    errors = {i: placed(error, dataset) for i, error in extraction.errors.items()}
+    if len(errors) == len(dataset):
+        first = errors[min(errors)]
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} images could be read. The first: {first}"
         )
     keys = extraction.keys.copy()
-    keys[sorted(extraction.errors)] = 0  # a file that was read and not decoded has a digest, and no vector
+    keys[sorted(errors)] = 0  # a file that was read and not decoded has a digest, and no vector
     return Embedding(
         vectors=extraction.vectors,
         keys=keys,
         dataset=dataset,
         spaces=tuple(transformer.spaces_),
-        errors=extraction.errors,
+        errors=errors,
         n_computed=extraction.n_computed,
     )
+
+
+def placed(error: SampleError, dataset: Dataset) -> SampleError:
+    """The error with the line of the data set's file that names its sample."""
+    if dataset.places is None or error.index is None:
+        return error
+    return type(error)(error.message, index=error.index, name=error.name, place=dataset.places[error.index])
 
 
 def make_features(
@@ -137,26 +148,36 @@ def make_features(
     )
 
 
-def embedding_files(out: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+def embedding_files(out: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path, Path]:
     """The files that :func:`write_embedding` makes: ``<out>.npy``, ``<out>.manifest.csv``, ``<out>.spaces.json``.
 
     Raises
     ------
     OutputError
-        One of them cannot be written there.
+        One of them cannot be written there, or is there already and ``overwrite`` is not given.
     """
     array = npy_path(out)
     files = array, array.with_suffix(".manifest.csv"), array.with_suffix(".spaces.json")
     for path in files:
-        check_output(path)
+        check_output(path, overwrite=overwrite)
     return files
 
 
-def write_embedding(embedding: Embedding, out: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+def write_embedding(
+    embedding: Embedding, out: str | os.PathLike[str], *, overwrite: bool = False
+) -> tuple[Path, Path, Path]:
     """Write vectors as ``.npy``, and beside it a manifest as ``.manifest.csv`` and the feature spaces as ``.spaces.json``.
 
     The manifest's ``digest`` column holds ``digest:<32 hex>`` for each row: :class:`featx.ImageFeatures` takes these as samples
-    and serves their vectors from a store, so a model can be made where the images may not go. Files of these names are replaced.
+    and serves their vectors from a store, so a model can be made where the images may not go.
+
+    Parameters
+    ----------
+    embedding : Embedding
+    out : path
+        Gets ``.npy`` at its end where it has another.
+    overwrite : bool, default=False
+        Replace files of these names.
 
     Returns
     -------
@@ -166,9 +187,9 @@ def write_embedding(embedding: Embedding, out: str | os.PathLike[str]) -> tuple[
     Raises
     ------
     OutputError
-        They cannot be written.
+        They cannot be written, or one is there already and ``overwrite`` is not given.
     """
-    array, manifest, spaces = embedding_files(out)
+    array, manifest, spaces = embedding_files(out, overwrite=overwrite)
     described = {
         "n": len(embedding.vectors),
         "spaces": [{"id": space.id, **space.to_dict()} for space in embedding.spaces],

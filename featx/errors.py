@@ -32,7 +32,9 @@ A message says what, where, expected against found, and what to do.
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 __all__ = [
     "ArtifactError",
@@ -58,6 +60,7 @@ __all__ = [
     "StoreNotWritableError",
     "UnreadableSampleError",
     "UntrustedTypeError",
+    "did_you_mean",
     "without_advice",
 ]
 
@@ -89,25 +92,42 @@ class SampleError(InputError):
         Position of the sample in X, where it is known.
     name : str
         The sample as a person knows it: a path, or ``"sample 17 (bytes)"``.
+    place : str
+        Where the sample was named, such as ``"labels.csv, line 19"``; shown in place of the index.
     """
 
-    def __init__(self, message: str, *, index: int | None = None, name: str = "") -> None:
+    def __init__(self, message: str, *, index: int | None = None, name: str = "", place: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.index = index
         self.name = name
+        self.place = place
 
     def __str__(self) -> str:
-        where = self.name or "sample"
-        at = "" if self.index is None else f" (index {self.index})"
-        return f"{where}{at}: {self.message}"
+        place = self.place or ("" if self.index is None else f"index {self.index}")
+        return f"{self.name or 'sample'}{f' ({place})' if place else ''}: {self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_sample_error, (type(self), self.message, self.index, self.name)
+        return _rebuild_sample_error, (type(self), self.message, self.index, self.name, self.place)
 
 
-def _rebuild_sample_error(kind: type[SampleError], message: str, index: int | None, name: str) -> SampleError:
-    return kind(message, index=index, name=name)
+def _rebuild_sample_error(
+    kind: type[SampleError], message: str, index: int | None, name: str, place: str = ""
+) -> SampleError:
+    return kind(message, index=index, name=name, place=place)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message on a name nobody knows: ``" Did you mean 'stage3'?"``, or nothing where no known one is near.
+
+    Examples
+    --------
+    >>> did_you_mean("Stage_3", ["stage3", "stage4", "pooled"])
+    " Did you mean 'stage3'?"
+    """
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    return f" Did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def without_advice(message: str) -> str:

@@ -60,7 +60,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
     n_workers : int, default=None
         Threads that decode, and on a CPU also compute; None takes this process's share of the cores.
     on_error : {"raise", "nan"}, default="raise"
-        What an unreadable image does: raise, or become a row of NaN with one warning.
+        What an image does that is missing (None, NaN) or cannot be read: raise, or become a row of NaN with one warning.
     verbose : bool, default=False
         Show progress.
 
@@ -76,7 +76,8 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
     Notes
     -----
     X is a list, array, Series or one-column frame of paths, encoded bytes, PIL images or uint8 arrays (h, w), (h, w, 3) or
-    (h, w, 4) in RGB order, or a 4-D uint8 stack (n, h, w, 3). ``fit`` looks at the backbone, never at X.
+    (h, w, 4) in RGB order, or a 4-D uint8 stack (n, h, w, 3); a stack of grey images (n, h, w) is given as
+    ``X[..., numpy.newaxis]``, as it could be one colour image. ``fit`` looks at the backbone, never at X.
 
     Examples
     --------
@@ -180,7 +181,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} was fitted in another feature space ({'; '.join(changes) or 'other taps'}). "
                 "Fit again, or restore the backbone and parameters it was fitted with."
             )
-        samples = as_samples(X)
+        samples = as_samples(X, keep_errors=self.on_error == "nan")
         plan = self._plan(backbone, spaces, store)
         with progress_bar(len(samples), "embedding", enabled=bool(self.verbose)) as progress:
             return extract(samples, plan, advance=progress.update)
@@ -287,5 +288,5 @@ def _warn_of(errors: dict[int, SampleError]) -> None:
     warnings.warn(
         f"{len(errors)} sample(s) could not be embedded and are rows of NaN: {'; '.join(first)}{more}",
         FeatxWarning,
-        stacklevel=3,
+        stacklevel=4,  # _warn_of, transform, scikit-learn's wrapper of transform
     )

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.boosted import BoostedTreesClassifier
-from featx.errors import ParameterError
+from featx.errors import ParameterError, did_you_mean
 from featx.svm import SupportVectorClassifier
 
 __all__ = [
@@ -200,4 +200,5 @@ def _maker(name: str) -> Callable[[int | None, dict[str, Any]], BaseEstimator]:
     except (KeyError, TypeError):
         raise ParameterError(
             f"unknown head {name!r}; expected one of {', '.join(map(repr, HEAD_NAMES))}."
+            f"{did_you_mean(str(name), HEAD_NAMES)}"
         ) from None

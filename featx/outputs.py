@@ -31,13 +31,14 @@ def npy_path(out: str | os.PathLike[str]) -> Path:
     return given if given.suffix == ".npy" else given.with_name(f"{given.name}.npy")
 
 
-def check_output(path: Path) -> None:
-    """Refuse a file that cannot be written.
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a file that cannot be written, or is there already.
 
     Raises
     ------
     OutputError
-        There is no folder for it, the folder may not be written, or a folder has its name.
+        There is no folder for it, the folder may not be written, a folder has its name, or the file exists and ``overwrite``
+        is not given.
     """
     parent = path.absolute().parent
     if not parent.is_dir():
@@ -46,6 +47,8 @@ def check_output(path: Path) -> None:
         raise OutputError(
             f"{path}: is a folder, and a file of that name is to be written. Choose another name."
         )
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path}: exists. Choose another name, or pass overwrite=True to replace it.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: {parent} cannot be written. Make it writable, or choose another place.")
 

@@ -102,14 +102,19 @@ def predict(
     pipeline = getattr(pipeline, "best_estimator_", pipeline)
     transformer = pipeline[0] if isinstance(pipeline, Pipeline) else None
     if not isinstance(transformer, ImageFeatures) or len(pipeline) < 2:
+        found = (
+            type(pipeline).__name__
+            if transformer is None
+            else f"Pipeline that begins with a {type(transformer).__name__}"
+        )
         raise ParameterError(
-            f"{model if saved else type(model).__name__}: expected a Pipeline whose first step is an ImageFeatures, found "
-            f"a {type(pipeline).__name__}. Call the estimator's own predict."
+            f"{model if saved else type(model).__name__}: expected a Pipeline whose first step is an ImageFeatures and whose "
+            f"last is a head, found a {found}. From Python, featx.load(folder).predict(X) takes what it was fitted on."
         )
     chosen = {"on_error": "nan" if skip_unreadable else "raise", "verbose": verbose}
     if device is not None:
         chosen["device"] = device
-    given = as_samples(samples)
+    given = as_samples(samples, keep_errors=skip_unreadable)
     extraction = _with(transformer, **chosen).extract(given)
     head = pipeline[1:]
     n = len(extraction.vectors)

@@ -173,6 +173,17 @@ def test_on_error_nan_gives_rows_of_nan_and_one_warning(
     assert np.isfinite(vectors[[0, 3]]).all()
 
 
+def test_missing_samples_are_unreadable_samples(features: ImageFeatures, pictures: list[str]) -> None:
+    X = [pictures[0], None, float("nan"), "", "https://example.org/a.png", np.zeros((4, 4, 3)), 7]
+    with pytest.raises(SampleError, match=r"sample 1 \(index 1\): the sample is missing"):
+        features.fit(None).transform(X)
+    features.set_params(on_error="nan")
+    with pytest.warns(FeatxWarning, match=r"6 sample\(s\)") as caught:
+        vectors = features.transform(np.asarray([*X, pictures[1]], dtype=object)[:, None])
+    assert caught[0].filename == __file__
+    assert np.isfinite(vectors).all(axis=1).tolist() == [True, *[False] * 6, True]
+
+
 def test_missing_files_are_reported_before_any_inference(
     features: ImageFeatures, pictures: list[str]
 ) -> None:

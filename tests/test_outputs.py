@@ -33,6 +33,13 @@ def test_there_must_be_a_folder_that_can_be_written(tmp_path: Path, monkeypatch:
         check_output(tmp_path / "v.npy")
 
 
+def test_a_file_that_exists_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "v.npy").touch()
+    with pytest.raises(OutputError, match=r"v\.npy: exists.*overwrite=True"):
+        check_output(tmp_path / "v.npy")
+    check_output(tmp_path / "v.npy", overwrite=True)
+
+
 def test_an_old_file_is_replaced_by_a_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "v.npy"
     path.write_bytes(b"old")

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from featx.artifact.format import BACKBONES, MANIFEST_NAME
+from featx.artifact.format import BACKBONES, MANIFEST_NAME, README_NAME
 from featx.artifact.manifest import read_manifest
 from featx.artifact.records import ArtifactInfo, FileRecord
 from featx.errors import ArtifactError, FeatxError
@@ -82,7 +82,7 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
             f"{target}: the folder exists. Choose another, or pass overwrite=True to replace it."
         )
     info = read_manifest(target)
-    listed = {MANIFEST_NAME, *(record.path for record in info.files)}
+    listed = {MANIFEST_NAME, README_NAME, *(record.path for record in info.files)}
     others = sorted(set(_names(target)) - listed)
     if others:
         raise ArtifactError(
@@ -99,17 +99,18 @@ def _working_folder() -> Path:
 
 
 def file_records(folder: Path) -> tuple[FileRecord, ...]:
-    """Name, size and digest of every file in ``folder``, sorted by name."""
+    """Name, size and digest of every file in ``folder`` that loading depends on, sorted by name."""
     return tuple(
         FileRecord(path=name, n_bytes=(folder / name).stat().st_size, digest=digest_file(folder / name).hex())
         for name in sorted(_names(folder))
+        if name != README_NAME
     )
 
 
 def verify(folder: Path, info: ArtifactInfo) -> None:
     """Check that every listed file is there and is what was saved, and that ``backbones/`` holds no others.
 
-    Files elsewhere that are not listed are never read, and pass.
+    Files elsewhere that are not listed are never read, and pass; so does the README, which is for people to write in.
 
     Raises
     ------
@@ -118,6 +119,8 @@ def verify(folder: Path, info: ArtifactInfo) -> None:
     """
     root = folder.resolve()
     for record in info.files:
+        if record.path == README_NAME:  # listed by the first artefacts of format 1
+            continue
         path = _inside(root, record)
         if path.stat().st_size != record.n_bytes:
             raise ArtifactError(

@@ -14,7 +14,7 @@ from typing import Any
 from featx.artifact.format import FORMAT, MANIFEST_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord, FeaturesRecord, FileRecord
 from featx.backbones.backbone import FeatureSpace
-from featx.errors import ArtifactError
+from featx.errors import ArtifactError, did_you_mean
 
 __all__ = ["from_json", "read_manifest", "to_json"]
 
@@ -75,6 +75,14 @@ def read_manifest(folder: Path) -> ArtifactInfo:
             raise ArtifactError(f"{path}: larger than {_LARGEST_MANIFEST_BYTES} bytes; no artefact has that.")
         text = path.read_bytes()
     except OSError as error:
+        if folder.is_file():
+            raise ArtifactError(
+                f"{folder}: is a file, and a model is a folder that featx.save or featx train wrote. It comes first, the images "
+                "after it."
+            ) from error
+        if not folder.exists():
+            beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+            raise ArtifactError(f"{folder}: no such folder.{did_you_mean(folder.name, beside)}") from error
         raise ArtifactError(
             f"{folder}: not an artefact, there is no readable {MANIFEST_NAME} in it ({error.strerror}). "
             "Pass the folder that featx.save or featx train wrote."

@@ -64,7 +64,8 @@ def readme(info: ArtifactInfo, *, name: str, method: str) -> str:
         + ", ".join(f"{package} {version}" for package, version in info.versions.items())
         + ".",
         f"## Format\n\nA featx artefact of format {info.format}. `artifact.json` says what is in it, with a digest of every "
-        "file; a file that was changed since is refused. Loading runs no pickle and builds no type that is not on featx's list"
+        "file but this one, which is yours to write in; another file that was changed since is refused. Loading runs "
+        "no pickle and builds no type that is not on featx's list"
         + (" or named in `trusted`." if info.untrusted_types else "."),
     ]
     return "\n\n".join(parts) + "\n"

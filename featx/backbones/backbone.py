@@ -284,6 +284,12 @@ class Backbone:
                 "Open the backbone and fit again, or put the file back."
             )
 
+    @property
+    def terms(self) -> str:
+        """Licence and terms of use, as the card says them; empty where it says nothing."""
+        parts = (str(self.card[name]).strip() for name in ("licence", "terms") if self.card.get(name))
+        return " ".join(part if part.endswith((".", "!")) else f"{part}." for part in parts)
+
     def _parse(self) -> tuple[GraphInfo, dict[str, Tap]]:
         with _parsed_lock:
             if self.digest not in _parsed:

@@ -22,7 +22,7 @@ from featx.backbones.shapes import Shape, main_opset
 from featx.backbones.stages import find_stages
 from featx.backbones.walks import FLOATS
 from featx.backbones.wiring import Wiring, wire
-from featx.errors import GraphError
+from featx.errors import GraphError, did_you_mean
 
 __all__ = [
     "GraphInfo",
@@ -177,6 +177,7 @@ def find_tap(info: GraphInfo, model: onnx.ModelProto, name: str) -> Tap:
     known = ", ".join(t.name for t in info.taps) or "none"
     raise GraphError(
         f"{_why_no_tap(info, wiring, name)}. Taps of this graph: {known}; or name any float tensor of it."
+        f"{'' if name in wiring.shapes else did_you_mean(name, [t.name for t in info.taps])}"
     )
 
 

@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from featx.backbones.graph import GraphInfo, Tap
 from featx.backbones.preprocess import ImagePreprocess
-from featx.errors import GraphError, ParameterError
+from featx.errors import GraphError, ParameterError, did_you_mean
 
 __all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "Writer", "resolve_pooling"]
 
@@ -60,7 +60,7 @@ def resolve_pooling(info: GraphInfo, tap: Tap, pooling: str) -> str:
     if pooling not in fitting:
         raise ParameterError(
             f"pooling={pooling!r} does not fit tap {tap.name!r}, {_PHRASES[tap.kind]} {tap.channels} channels. "
-            f"Expected auto, {', '.join(fitting)}."
+            f"Expected auto, {', '.join(fitting)}.{did_you_mean(str(pooling), fitting)}"
         )
     return pooling
 

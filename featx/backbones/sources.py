@@ -6,14 +6,13 @@ bundled with featx or lies in the user's backbone folder. Reads no graph and dow
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from featx.errors import BackboneNotFoundError, ParameterError
+from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
 __all__ = ["Located", "backbones_folder", "installed_names", "locate"]
 
@@ -122,10 +121,13 @@ def _not_found(reference: str, named: dict[str, Path]) -> str:
             "pass its folder."
         )
     known = sorted(named)
-    close = difflib.get_close_matches(reference, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if reference == "compact":
+        return (
+            f"{reference}: comes with featx, and its file is missing here. Install featx again: "
+            "pip install --force-reinstall --no-deps featx"
+        )
     listed = f" Names known here: {', '.join(known)}." if known else ""
     return (
-        f"{reference}: no such backbone, folder or file.{hint}{listed} A backbone is a folder with model.onnx and "
-        f"preprocessor_config.json, or an .onnx file; folders under {backbones_folder()} can be called by name."
+        f"{reference}: no such backbone, folder or file.{did_you_mean(reference, known)}{listed} A backbone is a folder with "
+        f"model.onnx and preprocessor_config.json, or an .onnx file; folders under {backbones_folder()} can be called by name."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ from featx.cli.options import (
 )
 from featx.cli.output import one_line, print_csv, print_error, print_json, print_table, say
 from featx.errors import DatasetError, ParameterError, SampleError, without_advice
+
+if TYPE_CHECKING:
+    from featx.backbones.backbone import Backbone
 
 __all__ = ["app"]
 
@@ -147,6 +150,7 @@ def train(
     say(f"{result.comparison.best}, fitted on {result.n_train} images; {result.n_computed} embedded now.")
     if out is not None:
         say(f"Saved {out}. Next: featx predict {out} IMAGES...")
+        _say_terms(result.pipeline["features"].backbone_)
     else:
         say("Not saved: pass --out FOLDER.")
 
@@ -228,6 +232,9 @@ def embed(
     group_column: GroupColumnOption = None,
     split_column: SplitColumnOption = None,
     skip_unreadable: SkipOption = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are already there.")
+    ] = False,
     device: DeviceOption = "auto",
     cache: CacheOption = "default",
     as_json: JsonOption = False,
@@ -240,7 +247,7 @@ def embed(
     from featx.embedding import embedding_files
     from featx.inputs.datasets import read_samples
 
-    embedding_files(out)  # refused before the work, not after it
+    embedding_files(out, overwrite=overwrite)  # refused before the work, not after it
     dataset = read_samples(data, **column_choices(file_column, label_column, group_column, split_column))
     result = featx.embed(
         dataset,
@@ -253,7 +260,7 @@ def embed(
         cache=cache_of(cache),
         verbose=shows_progress(quiet),
     )
-    written = featx.write_embedding(result, out)
+    written = featx.write_embedding(result, out, overwrite=overwrite)
     n, d = result.vectors.shape
     if as_json:
         files = [str(path) for path in written]
@@ -310,13 +317,26 @@ def _root(
     """Options of featx itself."""
 
 
+def _say_terms(backbone: Backbone) -> None:
+    if backbone.terms:
+        say(f"The model holds a copy of {backbone.name}, whose terms are: {backbone.terms}")
+
+
 def _say_skipped(errors: Sequence[SampleError]) -> None:
     for error in errors:
         say(f"skipped {one_line(without_advice(str(error)))}")
 
 
 def _skipped(errors: Sequence[SampleError]) -> list[dict[str, Any]]:
-    return [{"file": error.name, "index": error.index, "reason": one_line(error.message)} for error in errors]
+    return [
+        {
+            "file": error.name,
+            "index": error.index,
+            "place": error.place,
+            "reason": one_line(error.message),
+        }
+        for error in errors
+    ]
 
 
 def _cell(value: Any) -> str:

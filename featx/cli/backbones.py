@@ -71,7 +71,7 @@ def describe(reference: str) -> dict[str, Any]:
         "producer": f"{info.producer}, opset {info.opset}",
         "parameters": f"{info.n_parameters:,}",
         "rows": coupled,
-        "terms": " ".join(str(backbone.card[name]) for name in ("licence", "terms") if name in backbone.card),
+        "terms": backbone.terms,
         "preprocess": backbone.preprocess.to_dict() if backbone.preprocess is not None else None,
         "taps": [
             {

@@ -133,6 +133,9 @@ def export(
         ),
     ],
     cache: CacheOption = "default",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are already there.")
+    ] = False,
 ) -> None:
     """Write a space's rows and keys as two plain arrays."""
     import numpy as np
@@ -140,7 +143,8 @@ def export(
     from featx.outputs import check_output, npy_path, write_output
 
     array = npy_path(out)
-    check_output(array)
+    for path in (array, array.with_suffix(".keys.npy")):
+        check_output(path, overwrite=overwrite)
     store = _open(cache)
     keys, rows = store.export(_space_id(store, space))
     write_output(array, lambda file: np.save(file, rows))
@@ -221,7 +225,10 @@ def _words(description: Mapping[str, Any] | None) -> str:
     if not description or "space" not in description:
         return "memory of file digests"
     space = description["space"]
-    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}".strip()
+    pixels = space.get("preprocess", {})
+    size = pixels.get("crop") or pixels.get("size")
+    at = "" if size is None else f" {'x'.join(map(str, size)) if isinstance(size, list) else size}px"
+    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}".strip()
 
 
 def _ago(then_s: float) -> str:

@@ -51,7 +51,10 @@ TapOption = Annotated[
     ),
 ]
 PoolingOption = Annotated[
-    str, typer.Option("--pooling", help="How positions become one vector: auto, avg, max, gem, cls or mean.")
+    str,
+    typer.Option(
+        "--pooling", help="How positions become one vector: auto, none, avg, max, gem, cls or mean."
+    ),
 ]
 PreprocessOption = Annotated[
     Path | None,

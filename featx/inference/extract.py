@@ -188,6 +188,8 @@ class _Run:
             if isinstance(self.samples[i], DigestSample):
                 self.keys[i] = np.frombuffer(self.samples[i].key, dtype=np.uint8)
                 self.known[i] = True
+            elif isinstance(self.samples[i], SampleError):
+                self._fail(i, self.samples[i])
         if is_path.any():
             self.identities = np.zeros_like(self.keys)
             self._recall_files(np.flatnonzero(is_path))

@@ -49,6 +49,8 @@ class Dataset:
         What the paths in the file were relative to.
     skipped : tuple of str
         Files of a folder that are no images by their suffix, or lie in no class, relative to `root`.
+    places : list of str, or None
+        Where each sample is named, for messages: ``"labels.csv, line 19"``. None where the files themselves are listed.
     """
 
     samples: list[str]
@@ -58,6 +60,7 @@ class Dataset:
     name: str
     root: str
     skipped: tuple[str, ...] = field(default=())
+    places: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for what, values in (("labels", self.labels), ("groups", self.groups), ("split", self.split)):
@@ -230,8 +233,14 @@ def _read(
         split=None if split is None else np.array(split),
         name=place.resolve().parent.name if place.name == _LABELS_FILE else place.stem,
         root=str(root),
+        places=[f"{place.name}, line {line}" for line in table.lines],
     )
     _refuse_conflicts(dataset, table)
+    if file_column == "file" and "digest" in table.columns and count_missing(dataset) == len(dataset):
+        raise DatasetError(
+            f"{place}: none of its {len(dataset)} files is here, {dataset.samples[0]} for one. If featx embed wrote it, "
+            'file_column="digest" takes vectors from the cache; or say with image_root= where the files lie.'
+        )
     return dataset
 
 
@@ -241,7 +250,7 @@ def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
         expected = "one subfolder a class, with files" if labelled else "files"
         raise DatasetError(
             f"{folder}: no images found ({_skipped_words(found.skipped)}). Expected {expected} such as .jpg or .png inside, "
-            f"or a {_LABELS_FILE}."
+            f"or a {_LABELS_FILE}.{_loose_words(found.skipped)}"
         )
     return Dataset(
         samples=found.files,
@@ -262,6 +271,11 @@ def _skipped_words(skipped: Sequence[str]) -> str:
         return "it is empty"
     kinds = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in skipped)
     return "skipped " + ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(_SHOWN))
+
+
+def _loose_words(skipped: Sequence[str]) -> str:
+    n = sum(map(is_image, skipped))
+    return f" {_images(n)} in no class: make a subfolder for each, and move them there." if n else ""
 
 
 def _splits(table: Table, column: str) -> list[str]:

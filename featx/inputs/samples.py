@@ -55,7 +55,7 @@ class DigestSample:
         return _DIGEST_PREFIX + self.key.hex()
 
 
-def as_samples(X: Any) -> Sequence[Any]:
+def as_samples(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
     """Turn X into a sequence of samples, in X's order.
 
     Parameters
@@ -65,11 +65,13 @@ def as_samples(X: Any) -> Sequence[Any]:
         (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), ``"digest:<32 hex digits>"`` strings, or a mixture. An
         ndarray may be (n,) or (n, 1) of strings or objects, or a uint8 stack (n, h, w, c) with c = 1, 3 or 4.
         Of three dimensions, (n, h, w) and (h, w, c) look alike: a grey stack is given as ``X[..., np.newaxis]``.
+    keep_errors : bool
+        Let the error of a sample that is missing or of another type stand in its place, instead of raising it.
 
     Returns
     -------
     samples : sequence of n samples
-        of str, bytes, PIL image, ndarray or DigestSample. A stack is returned as it is, without a copy.
+        of str, bytes, PIL image, ndarray, DigestSample or SampleError. A stack is returned as it is, without a copy.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def as_samples(X: Any) -> Sequence[Any]:
         If X is empty, a single sample, an iterator or a lazy frame, has several columns or masked entries, or
         is no container of samples.
     SampleError
-        If one sample is missing or of another type; names its index.
+        If one sample is missing or of another type, unless ``keep_errors``; names its index.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def as_samples(X: Any) -> Sequence[Any]:
     ['a.png', 'b.png']
     """
     if isinstance(X, np.ndarray):
-        return _from_array(X)
+        return _from_array(X, keep_errors)
     single = _single_kind(X)
     if single is not None:
         raise InputError(
@@ -93,7 +95,7 @@ def as_samples(X: Any) -> Sequence[Any]:
             "featx.read_dataset(folder).samples."
         )
     if isinstance(X, Sequence):
-        return _checked(X if isinstance(X, list | tuple) else list(X))
+        return _checked(X if isinstance(X, list | tuple) else list(X), keep_errors)
     if isinstance(X, Iterator | Set | Mapping):
         raise InputError(
             f"X is a {type(X).__name__}, which cannot be read twice in one order: give list(X) of {_KINDS}."
@@ -104,9 +106,9 @@ def as_samples(X: Any) -> Sequence[Any]:
     if columns is not None:
         if len(columns) != 1:
             raise _several_columns(columns)
-        return _from_series(X[columns[0]])
+        return _from_series(X[columns[0]], keep_errors)
     if hasattr(X, "to_numpy"):
-        return _from_series(X)
+        return _from_series(X, keep_errors)
     raise InputError(
         f"X is a {type(X).__name__}: expected a list, array, Series or one-column frame of {_KINDS}."
     )
@@ -122,6 +124,8 @@ def sample_name(sample: Any, index: int) -> str:
     """
     if isinstance(sample, str | DigestSample):
         return str(sample)
+    if isinstance(sample, SampleError):
+        return sample.name
     if isinstance(sample, os.PathLike):
         return os.fsdecode(sample)
     if isinstance(sample, bytes | bytearray | memoryview):
@@ -133,7 +137,7 @@ def sample_name(sample: Any, index: int) -> str:
     return f"sample {index} ({type(sample).__name__})"
 
 
-def _from_array(array: np.ndarray) -> Sequence[Any]:
+def _from_array(array: np.ndarray, keep_errors: bool) -> Sequence[Any]:
     n_masked = _n_masked(array)
     if n_masked:
         raise InputError(
@@ -145,7 +149,7 @@ def _from_array(array: np.ndarray) -> Sequence[Any]:
         if array.ndim == 2 and array.shape[1] != 1:
             raise _several_columns(range(array.shape[1]))
         if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
-            return _checked(array.ravel().tolist())
+            return _checked(array.ravel().tolist(), keep_errors)
         raise InputError(
             f"X is an array of objects of shape {array.shape}: expected (n,) or (n, 1) of {_KINDS}."
         )
@@ -173,12 +177,12 @@ def _from_array(array: np.ndarray) -> Sequence[Any]:
     return stack
 
 
-def _from_series(series: Any) -> Sequence[Any]:
+def _from_series(series: Any, keep_errors: bool) -> Sequence[Any]:
     # pandas says tolist, polars to_list, pyarrow to_pylist
     for method in ("tolist", "to_list", "to_pylist"):
         if hasattr(series, method):
-            return _checked(getattr(series, method)())
-    return _from_array(np.asarray(series.to_numpy()))
+            return _checked(getattr(series, method)(), keep_errors)
+    return _from_array(np.asarray(series.to_numpy()), keep_errors)
 
 
 def _columns(X: Any) -> list[Any] | None:
@@ -213,21 +217,30 @@ def _is_pil_image(value: Any) -> bool:
     return module is not None and isinstance(value, module.Image)
 
 
-def _checked(samples: Sequence[Any]) -> Sequence[Any]:
+def _checked(samples: Sequence[Any], keep_errors: bool) -> Sequence[Any]:
     """The same sequence where nothing needs changing: plain paths cost no new objects."""
     if len(samples) == 0:
         raise InputError("X is empty: expected at least one sample.")
     if set(map(type, samples)) == {str}:
         special = _special_indices(samples)
     else:
-        samples = [_sample(value, index) for index, value in enumerate(samples)]
+        samples = [_kept(_sample, value, index, keep_errors) for index, value in enumerate(samples)]
         special = [i for i, sample in enumerate(samples) if isinstance(sample, str) and _is_special(sample)]
     if not special:
         return samples
     changed = list(samples)
     for index in special:
-        changed[index] = _special(changed[index], index)
+        changed[index] = _kept(_special, changed[index], index, keep_errors)
     return changed
+
+
+def _kept(check: Callable[[Any, int], Any], value: Any, index: int, keep_errors: bool) -> Any:
+    try:
+        return check(value, index)
+    except SampleError as error:
+        if not keep_errors:
+            raise
+        return error
 
 
 def _is_special(text: str) -> bool:
@@ -272,7 +285,7 @@ def _sample(value: Any, index: int) -> Any:
         return value
     if _is_missing(value):
         raise SampleError(
-            f"the sample is missing ({value!r}). Remove the row, or give it a path.",
+            f'the sample is missing ({value!r}). Remove the row, give it a path, or pass on_error="nan".',
             index=index,
             name=f"sample {index}",
         )
@@ -287,6 +300,7 @@ _CONVERT: dict[type, Callable[[Any], Any]] = {
     str: lambda value: value,
     bytes: lambda value: value,
     DigestSample: lambda value: value,
+    SampleError: lambda value: value,  # of an earlier call with keep_errors
     bytearray: bytes,
     memoryview: bytes,
     np.str_: str,

@@ -7,13 +7,12 @@ dropped. Refuses rows of another length than the header, and columns that are na
 from __future__ import annotations
 
 import csv
-import difflib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.errors import DatasetError
+from featx.errors import DatasetError, did_you_mean
 
 __all__ = ["Table", "is_missing", "read_table"]
 
@@ -52,7 +51,7 @@ class Table:
         if name not in self.columns:
             raise DatasetError(
                 f"{self.path}: no column {name!r}; found {', '.join(map(repr, self.columns))}."
-                f"{self._did_you_mean(name)} Name the columns with file_column=, label_column=, group_column= and "
+                f"{did_you_mean(name, self.columns)} Name the columns with file_column=, label_column=, group_column= and "
                 "split_column=."
             )
         at = self.columns.index(name)
@@ -69,11 +68,6 @@ class Table:
         """The lines on which a cell is refused, in words; "" where there are none."""
         lines = [line for cell, line in zip(cells, self.lines, strict=True) if refused(cell)]
         return _line_words(lines) if lines else ""
-
-    def _did_you_mean(self, name: str) -> str:
-        lower = {column.lower(): column for column in self.columns}
-        near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-        return f" Did you mean {lower[near[0]]!r}?" if near else ""
 
 
 def is_missing(cell: str) -> bool:

@@ -290,7 +290,12 @@ def test_names_that_could_lead_out_are_refused(name: Any, saved: Path) -> None:
 
 
 def test_a_file_listed_twice_and_a_needed_one_not_listed_are_refused(saved: Path) -> None:
-    rewrite(saved, lambda values: values["files"].append({**values["files"][0], "path": "readme.MD"}))
+    rewrite(
+        saved,
+        lambda values: values["files"].append(
+            {**values["files"][0], "path": values["files"][0]["path"].upper()}
+        ),
+    )
     with pytest.raises(ArtifactError, match="listed twice"):
         featx.load(saved)
     rewrite(saved, lambda values: values.update(files=[]))
@@ -375,11 +380,30 @@ def _set(values: Any, path: tuple[Any, ...], value: Any) -> None:
 
 
 def test_a_folder_without_artefact_is_refused(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ArtifactError, match=r"not an artefact.*featx train"):
-            featx.load(place)
-        with pytest.raises(ArtifactError, match="not an artefact"):
-            describe(place)
+    with pytest.raises(ArtifactError, match=r"not an artefact.*featx train"):
+        featx.load(tmp_path)
+    with pytest.raises(ArtifactError, match="not an artefact"):
+        describe(tmp_path)
+
+
+def test_a_wrong_name_is_told_from_a_wrong_folder(saved: Path, tmp_path: Path) -> None:
+    near = saved.with_name(f"{saved.name}s")
+    with pytest.raises(ArtifactError, match=rf"no such folder\. Did you mean '{saved.name}'\?"):
+        featx.load(near)
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"is a file, and a model is a folder.*the images after it"):
+        featx.load(picture)
+
+
+def test_the_readme_may_be_edited_and_is_replaced_with_the_artefact(saved: Path) -> None:
+    readme = saved / "README.md"
+    readme.write_text("Validated by the ward on 2026-11-02.\n", encoding="utf-8")
+    pipeline = featx.load(saved)
+    featx.save(pipeline, saved, overwrite=True)
+    assert readme.read_text(encoding="utf-8").startswith("# ")
+    readme.unlink()
+    featx.load(saved)
 
 
 def test_describe_reads_the_manifest_alone(saved: Path) -> None:

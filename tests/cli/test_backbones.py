@@ -56,7 +56,7 @@ def test_a_graph_without_preprocessing_can_be_looked_at(featx: Any, tiny: Path, 
 def test_terms_of_a_card_are_shown(featx: Any, tmp_path: Path) -> None:
     folder = tiny_backbone(tmp_path / "net")
     (folder / "featx.json").write_text('{"licence": "MIT", "terms": "research only"}', encoding="utf-8")
-    assert "MIT research only" in featx("backbones", "show", folder).out
+    assert "MIT. research only." in featx("backbones", "show", folder).out
 
 
 def test_rows_that_depend_on_their_batch_are_told(featx: Any, weights: Path) -> None:

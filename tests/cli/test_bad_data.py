@@ -91,6 +91,28 @@ def test_an_empty_folder(both: Any, tmp_path: Path, tiny: Path) -> None:
     )
 
 
+def test_images_in_no_class(refused: Any, photos: Path, tmp_path: Path, tiny: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for file in (photos / "dark").iterdir():
+        (tmp_path / "d" / file.name).write_bytes(file.read_bytes())
+    line = refused("train", tmp_path / "d", "-b", tiny)
+    assert "images lie in no class: make a subfolder for each" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--tap", "stage_1"), "Did you mean 'stage1'?"),
+        (("--tap", "stage1", "--pooling", "geem"), "Did you mean 'gem'?"),
+        (("--head", "logistics"), "Did you mean 'logistic'?"),
+    ],
+)
+def test_names_with_a_slip_are_answered_with_the_right_one(
+    refused: Any, photos: Path, tiny: Path, words: tuple[str, ...], says: str
+) -> None:
+    assert refused("train", photos, "-b", tiny, *words).endswith(says)
+
+
 def test_no_such_data(both: Any, tmp_path: Path, tiny: Path) -> None:
     line = both(
         ["train", tmp_path / "absent", "-b", tiny],

@@ -123,7 +123,7 @@ def newer(model: Path, folder: Path) -> Path:
 
 
 MODELS = {
-    "missing": (lambda model, folder: folder / "absent", "not an artefact"),
+    "missing": (lambda model, folder: folder / "absent", "no such folder"),
     "no model": (lambda model, folder: folder, "not an artefact"),
     "tampered with": (tamper, "not the file that was saved"),
     "newer": (newer, "99"),
@@ -211,7 +211,8 @@ def test_a_disk_that_fills_up_keeps_what_was_stored(
     featx: Any, photos: Path, tiny: Path, mounted: Any
 ) -> None:
     cache = mounted("size=256k")
-    half, words = photos / "dark", ("-b", tiny, "--cache", cache, "--out", cache.parent / "v.npy")
+    half = photos / "dark"
+    words = ("-b", tiny, "--cache", cache, "--overwrite", "--out", cache.parent / "v.npy")
     assert featx("embed", half, *words).status == 0
     (cache / ".filler").write_bytes(bytes(shutil.disk_usage(cache).free))
     ended = featx("embed", photos, *words)
@@ -259,7 +260,7 @@ def test_a_disk_that_is_full_while_vectors_are_written_keeps_the_old_file(
     disk = mounted("size=8k")
     (disk / "v.npy").write_bytes(b"old")
     (disk / "filler").write_bytes(bytes(4096))
-    ended = featx("embed", photos, "-b", tiny, "--out", disk / "v.npy")
+    ended = featx("embed", photos, "-b", tiny, "--out", disk / "v.npy", "--overwrite")
     assert ended.status == 2
     assert "v.npy: cannot be written (No space left on device)" in ended.err
     assert (disk / "v.npy").read_bytes() == b"old"

@@ -90,7 +90,7 @@ def test_missing_files_are_refused_before_any_is_computed(both: Any, table: Any,
             UnreadableSampleError,
             builtin=OSError,
         )
-    assert "(index 0): no such file" in line
+    assert "(data.csv, line 2): no such file" in line
     assert "(23 more failed.)" in line
     assert rows.n == 0
 
@@ -104,7 +104,7 @@ def test_a_folder_as_a_sample(both: Any, table: Any, photos: Path, tiny: Path) -
         UnreadableSampleError,
         builtin=OSError,
     )
-    assert line.startswith(f"{photos} (index 20): is a folder")
+    assert line.startswith(f"{photos} (data.csv, line 22): is a folder")
 
 
 @pytest.mark.parametrize("sample", [7, 1.5, None, float("nan"), {"path": "a.png"}, np.zeros((4, 4, 3))])

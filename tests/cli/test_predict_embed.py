@@ -269,6 +269,27 @@ def test_json_says_what_was_written(featx: Any, photos: Path, tiny: Path, tmp_pa
     assert all(Path(file).is_file() for file in found["files"])
 
 
+def test_vectors_are_replaced_only_when_asked(
+    featx: Any, refused: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    words = ("embed", photos, "-b", tiny, "-o", tmp_path / "v.npy")
+    featx(*words)
+    (tmp_path / "v.npy").unlink()  # the manifest alone is enough
+    assert refused(*words).endswith(
+        "v.manifest.csv: exists. Choose another name, or pass --overwrite to replace it."
+    )
+    assert featx(*words, "--overwrite").status == 0
+
+
+def test_a_manifest_away_from_its_images_says_how_to_use_it(
+    featx: Any, refused: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    featx("embed", photos, "-b", tiny, "-o", tmp_path / "v.npy")
+    manifest = tmp_path / "v.manifest.csv"
+    assert "--file-column digest takes vectors from the cache" in refused("train", manifest, "-b", tiny)
+    assert featx("train", manifest, "-b", tiny, "--file-column", "digest", "--head", "logistic").status == 0
+
+
 def test_a_table_is_never_overwritten_by_the_manifest(
     featx: Any, table: Callable[..., Path], tiny: Path, tmp_path: Path
 ) -> None:
@@ -288,7 +309,7 @@ def test_skipped_images_are_rows_of_nan_without_a_digest(
     words = ("embed", tmp_path / "d", "-b", tiny, "-o", tmp_path / "v", "--skip-unreadable")
     ended = featx(*words)
     assert ended.out.startswith(f"skipped {tmp_path / 'd' / 'dark' / '00.png'} (index 0): ")
-    assert featx(*words, "--json").json["skipped"][0]["index"] == 0
+    assert featx(*words, "--overwrite", "--json").json["skipped"][0]["index"] == 0
     vectors = np.load(tmp_path / "v.npy")
     manifest = pd.read_csv(tmp_path / "v.manifest.csv")
     assert np.isnan(vectors).all(axis=1).tolist() == [True] + [False] * 23
@@ -314,7 +335,7 @@ def test_labels_are_not_needed(
 def test_labels_that_cannot_be_used_are_left_out_with_a_warning(
     featx: Any, tiny: Path, tmp_path: Path, table: Callable[..., Path], photos: Path
 ) -> None:
-    words = ("-b", tiny, "-o", tmp_path / "v")
+    words = ("-b", tiny, "-o", tmp_path / "v", "--overwrite")
     ended = featx("embed", table(label=["x"] * 23 + [""]), *words)
     assert ended.status == 0
     assert "read without its labels. column 'label' is empty in 1 of 24 rows" in ended.err
