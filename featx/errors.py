@@ -10,6 +10,7 @@
     │   └── DatasetError                             labels, groups, splits or columns are wrong
     ├── BackboneError           (ValueError)
     │   ├── BackboneNotFoundError (FileNotFoundError)
+    │   │   └── HubUnreachableError (ConnectionError) ... and the model hub that has it cannot be reached
     │   ├── GraphError                               not ONNX, truncated, or a shape featx cannot cut
     │   ├── PreprocessError                          preprocessing missing or not expressible
     │   └── DigestMismatchError                      a file is not the one its card describes
@@ -47,6 +48,7 @@ __all__ = [
     "FeatxError",
     "FeatxWarning",
     "GraphError",
+    "HubUnreachableError",
     "InputError",
     "MissingExtraError",
     "OutputError",
@@ -155,6 +157,10 @@ class BackboneError(FeatxError, ValueError):
 
 class BackboneNotFoundError(BackboneError, FileNotFoundError):
     """No backbone of that name, folder or file."""
+
+
+class HubUnreachableError(BackboneNotFoundError, ConnectionError):
+    """What a reference means is not here, and the model hub that has it cannot be reached."""
 
 
 class GraphError(BackboneError):

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from featx.backbones.shapes import SMALL_TENSOR_ELEMENTS, attribute, is_stored_outside
 from featx.errors import BackboneNotFoundError, GraphError
 
-__all__ = ["count_parameters", "external_data", "external_files", "load_graph"]
+__all__ = ["count_parameters", "external_data", "external_files", "external_names", "load_graph"]
 
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer: the weights were never downloaded (git lfs pull)"),
@@ -71,6 +71,25 @@ def external_files(path: str | os.PathLike[str]) -> list[str]:
     file = Path(path)
     model = _parse(file)
     _check_external_data(model, file)
+    return _names(model, file)
+
+
+def external_names(path: str | os.PathLike[str]) -> list[str]:
+    """Like :func:`external_files`, without looking whether the files are there: for whoever is about to fetch them.
+
+    Raises
+    ------
+    BackboneNotFoundError, GraphError
+        The ONNX file itself is missing or refused, or a name leaves its folder.
+    """
+    file = Path(path)
+    model = _parse(file)
+    for tensor in filter(is_stored_outside, _tensors(model)):
+        _check_inside(tensor, _external(tensor, file)[0], file)
+    return _names(model, file)
+
+
+def _names(model: onnx.ModelProto, file: Path) -> list[str]:
     return sorted({_external(tensor, file)[0] for tensor in _tensors(model) if is_stored_outside(tensor)})
 
 
@@ -102,8 +121,7 @@ def external_data(model: onnx.ModelProto, folder: str | os.PathLike[str]) -> dic
     """
     graph = Path(folder) / "the graph"  # what messages call it: a cut graph has no file
     _check_external_data(model, graph)
-    names = sorted({_external(t, graph)[0] for t in _tensors(model) if is_stored_outside(t)})
-    return {name: _mapped(Path(folder) / name) for name in names}
+    return {name: _mapped(Path(folder) / name) for name in _names(model, graph)}
 
 
 def _mapped(data: Path) -> NDArray[np.uint8]:
@@ -185,11 +203,7 @@ def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
         if not is_stored_outside(tensor):
             continue
         name, offset, length = _external(tensor, file)
-        inside = PurePosixPath(name.replace("\\", "/"))
-        if not name or inside.is_absolute() or ".." in inside.parts or ":" in name:
-            raise GraphError(
-                f"{file}: weights {tensor.name!r} point outside the model's folder, to {name!r}."
-            )
+        _check_inside(tensor, name, file)
         if name not in sizes:
             sizes[name] = _data_size(file, name)
         if sizes[name] < offset + length:
@@ -197,6 +211,12 @@ def _check_external_data(model: onnx.ModelProto, file: Path) -> None:
                 f"{file.parent / name}: truncated. {file.name} expects at least {offset + length:,} bytes, "
                 f"found {sizes[name]:,}. Download it again."
             )
+
+
+def _check_inside(tensor: TensorProto, name: str, file: Path) -> None:
+    inside = PurePosixPath(name.replace("\\", "/"))
+    if not name or inside.is_absolute() or ".." in inside.parts or ":" in name:
+        raise GraphError(f"{file}: weights {tensor.name!r} point outside the model's folder, to {name!r}.")
 
 
 def _read_small_tensors(model: onnx.ModelProto, file: Path) -> None:
