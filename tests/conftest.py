@@ -1,9 +1,14 @@
-"""Where the real data and weights are, and a cache folder of each test's own."""
+"""Where the real data and weights are, a cache folder of each test's own, and a model hub on this machine."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -33,3 +38,30 @@ def data(shared: Path) -> Path:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""
     monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "featx-cache"))
+
+
+@pytest.fixture(scope="session")
+def fake_hub() -> ModuleType:
+    """``tests/fake_hub.py``."""
+    path = Path(__file__).resolve().parent / "fake_hub.py"
+    spec = importlib.util.spec_from_file_location("featx_fake_hub", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hub(fake_hub: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty hub that answers, with nobody logged in, an empty download cache and no backbones of the user's own."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("FEATX_BACKBONES", str(tmp_path / "backbones"))
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with fake_hub.FakeHub().serving() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        yield served

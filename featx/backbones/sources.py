@@ -1,20 +1,28 @@
 """From what a user calls a backbone to files on this machine.
 
-Owns the forms a reference may take: a folder in Hugging Face layout, one ``.onnx`` file, or the name of a backbone that is
-bundled with featx or lies in the user's backbone folder. Reads no graph and downloads nothing.
+Owns the forms a reference may take: the name of a backbone that is bundled with featx or lies in the user's backbone folder, a
+folder in Hugging Face layout, one ``.onnx`` file, or ``hub:owner/name[@revision][#file]``, which is fetched where it is not here
+yet. A catalogued name is never fetched behind the user's back: the error names the one command. Reads no graph.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
+from featx.backbones.catalogue import ENTRIES, Entry
+from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
-__all__ = ["Located", "backbones_folder", "installed_names", "locate"]
+__all__ = ["CARD_NAME", "Located", "backbones_folder", "how_to_get", "installed_names", "locate"]
+
+CARD_NAME = "featx.json"
 
 _MODEL_NAMES = ("model.onnx", "onnx/model.onnx")
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -32,11 +40,29 @@ class Located:
         The ``.onnx`` file, absolute.
     folder : Path
         The folder whose ``preprocessor_config.json`` and ``featx.json`` describe it.
+    source : str or None
+        The reference it was fetched by, where it came from a hub.
+    revision : str or None
+        The commit there.
+    licence : str or None
+        As the repository's card there says.
+    is_main : bool
+        Whether the folder's card is about this file, and not about another one beside it.
     """
 
     name: str
     model_path: Path
     folder: Path
+    source: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    is_main: bool = True
+
+    def described(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """A card, completed by what the hub says."""
+        licence = {} if self.licence is None else {"licence": self.licence}
+        fetched = {} if self.source is None else {"source": self.source, "revision": self.revision}
+        return {**licence, **card, **fetched}
 
 
 def backbones_folder() -> Path:
@@ -52,9 +78,15 @@ def installed_names() -> dict[str, Path]:
     found: dict[str, Path] = {}
     # In a wheel the bundled backbones are package data; in a checkout they are `models/` beside the package.
     for home in (_PACKAGE / "_models", _PACKAGE.parent / "models", backbones_folder()):
-        if home.is_dir():
-            found |= {entry.name: entry for entry in sorted(home.iterdir()) if _model_in(entry) is not None}
+        found |= {entry.name: entry for entry in _visible(home) if _model_in(entry) is not None}
     return found
+
+
+def how_to_get(entry: Entry) -> str:
+    """The one command that puts a catalogued backbone where its name reaches it."""
+    if entry.kind == "export":
+        return f"featx backbones export {entry.source} {backbones_folder() / entry.name}"
+    return f"featx backbones pull {entry.name}"
 
 
 def locate(reference: str | os.PathLike[str]) -> Located:
@@ -63,16 +95,20 @@ def locate(reference: str | os.PathLike[str]) -> Located:
     Parameters
     ----------
     reference : str or PathLike
-        A name from :func:`installed_names`, else a folder or an ``.onnx`` file. Names come first, so that a name means the
-        same in every working directory; ``./name`` is always the folder.
+        A name from :func:`installed_names`, else a folder or an ``.onnx`` file; or ``hub:owner/name[@revision][#file]``. Names
+        come first, so that a name means the same in every working directory; ``./name`` is always the folder.
 
     Raises
     ------
     BackboneNotFoundError
-        Nothing of that name; the folder has no model, or several.
+        Nothing of that name; the folder has no model, or several; a hub that has it cannot be reached or refuses.
+    BackboneError
+        A download failed.
     """
     if not isinstance(reference, str | os.PathLike) or not str(reference):
         raise ParameterError(f"backbone must be a name, a folder or an .onnx file, got {reference!r}.")
+    if isinstance(reference, str) and reference.startswith("hub:"):
+        return _on_hub(HubReference.parse(reference))
     path = Path(reference).expanduser()
     named = installed_names() if isinstance(reference, str) and path.name == reference else {}
     if isinstance(reference, str) and reference in named:
@@ -82,6 +118,11 @@ def locate(reference: str | os.PathLike[str]) -> Located:
     if path.is_file():
         return _of_file(path.absolute())
     raise BackboneNotFoundError(_not_found(str(reference), named))
+
+
+def _visible(home: Path) -> list[Path]:
+    """The folders in a folder, sorted; hidden ones are backbones in the making."""
+    return sorted(p for p in home.iterdir() if not p.name.startswith(".")) if home.is_dir() else []
 
 
 def _in_folder(folder: Path) -> Located:
@@ -110,15 +151,56 @@ def _model_in(folder: Path) -> Path | None:
 
 def _of_file(path: Path) -> Located:
     folder = path.parent.parent if path.parent.name == "onnx" else path.parent
-    name = folder.name if path.name == "model.onnx" else path.stem
-    return Located(name, path, folder)
+    is_main = path.name == "model.onnx"
+    return Located(folder.name if is_main else path.stem, path, folder, is_main=is_main)
+
+
+def _on_hub(reference: HubReference) -> Located:
+    pulled = _pulled(reference)
+    if pulled is not None:
+        return pulled
+    if reference.file == WEIGHTS_NAME:
+        raise BackboneNotFoundError(
+            f"{reference}: weights that an encoder is to be built from. Run: featx backbones pull {reference}"
+        )
+    from featx.backbones.hub import fetch  # with it comes onnx, which a list of names does without
+
+    snapshot = fetch(reference)
+    return Located(
+        reference.name,
+        snapshot.model_path,
+        snapshot.folder,
+        source=str(reference),
+        revision=snapshot.revision,
+        licence=snapshot.licence,
+        is_main=reference.file is None,
+    )
+
+
+def _pulled(reference: HubReference) -> Located | None:
+    """The backbone among the user's own that ``featx backbones pull`` made of this very reference."""
+    for folder in _visible(backbones_folder()):
+        try:
+            card = json.loads((folder / CARD_NAME).read_bytes())
+            source, revision = card.get("source"), card.get("revision")
+        except (OSError, ValueError, AttributeError):
+            continue
+        same = source == str(reference) or (
+            revision is not None
+            and revision == reference.revision
+            and source == str(HubReference(reference.repository, None, reference.file))
+        )
+        if same and _model_in(folder) is not None:
+            return _in_folder(folder)
+    return None
 
 
 def _not_found(reference: str, named: dict[str, Path]) -> str:
-    if reference.startswith("hub:"):
+    if reference in ENTRIES and ENTRIES[reference].kind != "bundled":
+        return f"{reference}: not on this machine yet. Run: {how_to_get(ENTRIES[reference])}"
+    if reference.startswith("hf:"):
         return (
-            f"{reference}: this version of featx does not download from a hub. Fetch the repository yourself and "
-            "pass its folder."
+            f"{reference}: a checkpoint, which is exported first. Run: featx backbones export {reference} OUT"
         )
     known = sorted(named)
     if reference == "compact":
@@ -127,7 +209,9 @@ def _not_found(reference: str, named: dict[str, Path]) -> str:
             "pip install --force-reinstall --no-deps featx"
         )
     listed = f" Names known here: {', '.join(known)}." if known else ""
+    hint = did_you_mean(reference, {*known, *ENTRIES})
     return (
-        f"{reference}: no such backbone, folder or file.{did_you_mean(reference, known)}{listed} A backbone is a folder with "
-        f"model.onnx and preprocessor_config.json, or an .onnx file; folders under {backbones_folder()} can be called by name."
+        f"{reference}: no such backbone, folder or file.{hint}{listed} A backbone is a folder with model.onnx and "
+        f"preprocessor_config.json, or an .onnx file; folders under {backbones_folder()} can be called by name, and "
+        '"featx backbones list" shows what can be fetched.'
     )
