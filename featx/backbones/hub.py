@@ -10,10 +10,11 @@ at a commit. It says offline whether a local copy is complete, which the files a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,7 +31,7 @@ from featx.backbones.hub_layout import (
     describing_files,
 )
 from featx.backbones.onnx_file import external_names
-from featx.errors import BackboneNotFoundError, HubUnreachableError
+from featx.errors import BackboneNotFoundError, DigestMismatchError, HubUnreachableError
 from featx.store.disk import write_once
 
 __all__ = ["HubSnapshot", "fetch"]
@@ -39,6 +40,7 @@ _log = logging.getLogger("featx")
 
 _TIMEOUT_S = 10.0  # huggingface_hub's own for a file's metadata
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,13 @@ class _Contents:
     is_all: bool = True
 
 
-def fetch(reference: HubReference, *, refresh: bool = False) -> HubSnapshot:
+def fetch(
+    reference: HubReference,
+    *,
+    refresh: bool = False,
+    or_weights: bool = False,
+    check: Callable[[Path], None] = lambda folder: None,
+) -> HubSnapshot:
     """The files that a reference means, downloaded where they are not here.
 
     Safe in several processes at once: each file appears whole, and only one of them downloads it.
@@ -96,6 +104,10 @@ def fetch(reference: HubReference, *, refresh: bool = False) -> HubSnapshot:
     reference : HubReference
     refresh : bool
         Ask the hub what a branch or tag is now, also where a local copy would answer.
+    or_weights : bool
+        Whether ``model.safetensors`` will do where nothing is named and there is no ONNX file.
+    check : callable
+        Gets the folder once the small files are in it, before weights to build from are downloaded; may raise.
 
     Raises
     ------
@@ -104,14 +116,18 @@ def fetch(reference: HubReference, *, refresh: bool = False) -> HubSnapshot:
     BackboneNotFoundError
         No such repository, revision or file; or the repository is private or gated, and the token has no access.
     BackboneError
-        The download was cut off, or the disk is full.
+        The download was cut off or damaged, or the disk is full.
     """
     place = cache_folder() / f"models--{reference.repository.replace('/', '--')}"
     known = None if refresh else _recall(place, reference)
     contents = known or _ask(reference, place, local_is_enough=not refresh)
-    model = choose_model(reference, contents.files)
+    model = choose_model(reference, contents.files, or_weights=or_weights)
     root = place / "snapshots" / contents.commit
     describing = describing_files(model, contents.files)
+    prefix = described_folder(model, contents.files)
+    if model == WEIGHTS_NAME:
+        _download(describing, reference, contents, root)
+        check(root / prefix)
     _download([*describing, model], reference, contents, root)
     if model not in contents.external and model != WEIGHTS_NAME:
         parent = PurePosixPath(model).parent
@@ -121,7 +137,6 @@ def fetch(reference: HubReference, *, refresh: bool = False) -> HubSnapshot:
     _download(external, reference, contents, root)
     if contents is not known and contents.is_all:
         _remember(place, reference, contents)
-    prefix = described_folder(model, contents.files)
     return HubSnapshot(
         reference=reference,
         revision=contents.commit,
@@ -249,6 +264,21 @@ def _download(files: Sequence[str], reference: HubReference, contents: _Contents
 def _download_file(file: str, reference: HubReference, commit: str) -> None:
     from huggingface_hub import hf_hub_download
 
-    hf_hub_download(
+    path = hf_hub_download(
         reference.repository, file, revision=commit, endpoint=endpoint(), cache_dir=cache_folder()
     )
+    _refuse_damaged(reference, file, Path(path).resolve())
+
+
+def _refuse_damaged(reference: HubReference, file: str, content: Path) -> None:
+    """Large files are kept under their SHA-256, which huggingface_hub does not check: it compares sizes."""
+    if not _SHA256.fullmatch(content.name):
+        return
+    with open(content, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != content.name:
+        content.unlink()
+        raise DigestMismatchError(
+            f"{reference}: {file} was damaged on the way: expected SHA-256 {content.name}, found {found}. It was removed. "
+            "Try again."
+        )

@@ -130,7 +130,7 @@ def onnx_files(files: Iterable[str]) -> list[str]:
     return sorted(file for file in files if file.endswith(".onnx"))
 
 
-def choose_model(reference: HubReference, files: Collection[str]) -> str:
+def choose_model(reference: HubReference, files: Collection[str], *, or_weights: bool = False) -> str:
     """The one file of a repository that a reference means.
 
     Parameters
@@ -138,6 +138,8 @@ def choose_model(reference: HubReference, files: Collection[str]) -> str:
     reference : HubReference
     files : collection of str
         Paths of all files in the repository.
+    or_weights : bool
+        Whether ``model.safetensors`` will do where nothing is named and there is no ONNX file.
 
     Returns
     -------
@@ -162,6 +164,8 @@ def choose_model(reference: HubReference, files: Collection[str]) -> str:
             f"{reference}: several ONNX files and none called model.onnx: {_listed(models)}. Name the one you mean: "
             f"{_with_file(reference, models[0])}"
         )
+    if or_weights and WEIGHTS_NAME in files and "config.json" in files:
+        return WEIGHTS_NAME
     raise BackboneNotFoundError(
         f"{reference}: the repository has no ONNX file. {_without_onnx(reference, files)}"
     )

@@ -385,6 +385,15 @@ def test_nothing_half_done_is_used(published: Any, monkeypatch: pytest.MonkeyPat
     assert get("hub:owner/net").model_path.read_bytes() == content
 
 
+def test_a_file_that_was_damaged_on_the_way_is_not_kept(published: Any) -> None:
+    content = published.repositories["owner/net"].files["onnx/model.onnx"]
+    published.lie = {"onnx/model.onnx": content[:-1] + bytes([content[-1] ^ 1])}
+    with pytest.raises(DigestMismatchError, match=r"onnx/model\.onnx was damaged on the way"):
+        get("hub:owner/net")
+    published.lie = {}
+    assert get("hub:owner/net").model_path.read_bytes() == content
+
+
 def test_an_interrupted_fetch_is_completed_later(
     hub: Any, fake_hub: ModuleType, with_external: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
