@@ -1,38 +1,44 @@
-"""``ImageFeatures``: a scikit-learn transformer from images to the vectors of a frozen backbone.
+"""``ImageFeatures`` and ``TextFeatures``: scikit-learn transformers from samples to the vectors of a frozen backbone.
 
-Owns the meaning of the estimator's parameters. The work is in :mod:`featx.inference`, the vectors in :mod:`featx.store`.
+Owns the meaning of the estimators' own parameters. What they share is in :mod:`featx.backbone_features`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
-from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.backbone_features import BackboneFeatures, Feed
+from featx.backbones.backbone import Backbone, Preprocess
 from featx.backbones.preprocess import ImagePreprocess
-from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError, without_advice
-from featx.inference.devices import cpu_threads, default_batch, parse_device, resolve_device
-from featx.inference.extract import Extraction, Plan, extract
-from featx.inference.runtime import Session, session_pool
+from featx.backbones.text_preprocess import TextPreprocess
+from featx.errors import FeatxWarning, ParameterError
+from featx.inference.batching import ImageBatching, TokenBatching
+from featx.inference.devices import Device, default_batch, default_tokens
+from featx.inference.reading import ImageSource
+from featx.inference.text_reading import TextSource
 from featx.inputs.samples import as_samples
-from featx.progress import progress_bar
-from featx.store.files import FileDigests
-from featx.store.locate import open_cache
+from featx.inputs.texts import TextTokenizer, as_texts
 from featx.store.store import EmbeddingStore
 
-__all__ = ["ImageFeatures"]
+__all__ = ["ImageFeatures", "TextFeatures"]
 
 _PROBE_PX = 224
+_PROBE_TEXTS = (
+    "A row alone.",
+    "The same row among others that are longer, and say quite different things: 3, 5, 8!",
+    "x",
+)
+_TOKEN_STEP = 16
+"""Lengths of texts on a GPU are multiples of this: few shapes, so few sets of kernels and allocations."""
 
 
-class ImageFeatures(TransformerMixin, BaseEstimator):
+class ImageFeatures(BackboneFeatures):
     """Embed images with a frozen ONNX backbone, each distinct image once.
 
     Vectors are kept in a store on disk and found by the content of the image and by everything that decides their value, so
@@ -86,6 +92,8 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
     >>> model = make_pipeline(ImageFeatures("resnet50", tap=["stage3", "pooled"]), LogisticRegression())
     """
 
+    modality = "image"
+
     def __init__(
         self,
         backbone: str | os.PathLike[str] | Backbone = "compact",
@@ -113,180 +121,165 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         self.on_error = on_error
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> ImageFeatures:
-        """Check the parameters and open the backbone; X is not looked at.
+    def _samples(self, X: Any) -> Sequence[Any]:
+        return as_samples(X, keep_errors=self.on_error == "nan")
 
-        Parameters
-        ----------
-        X : ignored
-        y : ignored
+    def _preprocess(self, own: Backbone) -> Preprocess | None:
+        if isinstance(self.preprocess, dict):
+            return ImagePreprocess.from_config(self.preprocess)
+        return self.preprocess
 
-        Raises
-        ------
-        ParameterError, BackboneError
-        """
-        self._check_parameters()
-        backbone, spaces = self._resolve(open_cache(self.cache))
-        self.backbone_ = backbone
-        self.spaces_ = spaces
-        self.n_features_out_ = sum(backbone.n_features(space) for space in spaces)
-        return self
-
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Vectors of the images in X.
-
-        Parameters
-        ----------
-        X : sequence of images
-            See the class's notes.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, n_features_out_)
-            In the order of X, writable.
-
-        Raises
-        ------
-        InputError
-            X is not a sequence of images.
-        SampleError
-            An image cannot be read, with ``on_error="raise"``; what was computed before is stored.
-        SpaceMismatchError
-            The backbone or a parameter changed since ``fit``.
-        DeviceError
-            The device cannot compute.
-        """
-        extraction = self.extract(X)
-        if extraction.errors:
-            _warn_of(extraction.errors)
-        return extraction.vectors
-
-    def extract(self, X: Any) -> Extraction:
-        """Like :meth:`transform`, with content digests and failures beside the vectors.
-
-        Returns
-        -------
-        Extraction
-            ``vectors``, ``keys``, ``errors`` by index, ``n_computed``.
-        """
-        check_is_fitted(self)
-        self._check_parameters()
-        store = open_cache(self.cache)
-        backbone, spaces = self._resolve(store)
-        if spaces != self.spaces_:
-            changes = [
-                line for old, new in zip(self.spaces_, spaces, strict=False) for line in old.differences(new)
-            ]
-            raise SpaceMismatchError(
-                f"{type(self).__name__} was fitted in another feature space ({'; '.join(changes) or 'other taps'}). "
-                "Fit again, or restore the backbone and parameters it was fitted with."
-            )
-        samples = as_samples(X, keep_errors=self.on_error == "nan")
-        plan = self._plan(backbone, spaces, store)
-        with progress_bar(len(samples), "embedding", enabled=bool(self.verbose)) as progress:
-            return extract(samples, plan, advance=progress.update)
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the columns: the tap and a number, ``pooled_0``, ``pooled_1`` ...
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str objects, shape (n_features_out_,)
-        """
-        check_is_fitted(self)
-        prefixes = _identifiers([space.tap for space in self.spaces_])
-        names = [
-            f"{prefix}_{i}"
-            for prefix, space in zip(prefixes, self.spaces_, strict=True)
-            for i in range(self.backbone_.n_features(space))
-        ]
-        return np.asarray(names, dtype=object)
-
-    def _check_parameters(self) -> None:
-        parse_device(self.device)
-        if self.on_error not in ("raise", "nan"):
-            raise ParameterError(f'on_error must be "raise" or "nan", got {self.on_error!r}.')
-        for name in ("batch_size", "n_workers"):
-            value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1
-            ):
-                raise ParameterError(f"{name} must be a whole number of at least 1 or None, got {value!r}.")
-        taps = self._taps()
-        if not taps or not all(isinstance(tap, str) and tap for tap in taps):
-            raise ParameterError(f"tap must be a name or a non-empty list of names, got {self.tap!r}.")
-        if len(set(taps)) != len(taps):
-            raise ParameterError(f"tap names a tap twice: {self.tap!r}.")
-
-    def _taps(self) -> list[str]:
-        return [self.tap] if isinstance(self.tap, str) else list(self.tap)
-
-    def _resolve(self, store: EmbeddingStore | None) -> tuple[Backbone, list[FeatureSpace]]:
-        backbone = Backbone.open(self.backbone, preprocess=self.preprocess, files=FileDigests(store))
-        return backbone, [backbone.space(tap, self.pooling, precision=self.precision) for tap in self._taps()]
-
-    def _plan(self, backbone: Backbone, spaces: list[FeatureSpace], store: EmbeddingStore | None) -> Plan:
-        device = resolve_device(self.device)
-        height, width = backbone.pixels().output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
-
-        def session() -> Session:
-            key = (tuple(space.id for space in spaces), device)
-            return session_pool().get(key, make)
-
-        def make() -> Session:
-            noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-            model = backbone.cut(spaces)
-            session = Session(
-                model.SerializeToString(),
-                device=device,
-                external=backbone.external_data(model),
-                fixed_batch=backbone.info.fixed_batch,
-                coupled=backbone.info.coupled_by is not None,
-                probe=noise,
-            )
-            backbone.verify()  # what was loaded is what the spaces are named after
-            return session
-
-        return Plan(
-            spaces=tuple(spaces),
-            widths=tuple(backbone.n_features(space) for space in spaces),
-            preprocess=backbone.pixels(),
-            session=session,
-            device=device,
-            store=store,
-            store_required=not (isinstance(self.cache, str) and self.cache == "default"),
-            n_workers=int(self.n_workers or cpu_threads()),
-            batch_size=int(self.batch_size or default_batch(device, height * width)),
-            on_error=self.on_error,
-            description={"backbone": backbone.name},
+    def _feed(self, backbone: Backbone, device: Device) -> Feed:
+        pixels = backbone.pixels()
+        height, width = pixels.output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
+        size = int(self.batch_size or default_batch(device, height * width))
+        row = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+        # Contrast in the neighbours matters: a shared quantisation scale shows only where the range of the batch moves.
+        crowd = np.concatenate([row, np.zeros_like(row), np.full_like(row, 255), 255 - row])
+        return Feed(
+            source=ImageSource(pixels), batching=ImageBatching(size), batch_size=size, probe=row, crowd=crowd
         )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
         tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.no_validation = True
-        tags.transformer_tags.preserves_dtype = []
         return tags
 
 
-def _identifiers(names: list[str]) -> list[str]:
-    """Names as parts of column names; those that would be equal get their position."""
-    plain = [re.sub(r"\W+", "_", name).strip("_") or "tap" for name in names]
-    return [name if plain.count(name) == 1 else f"{name}_tap{at}" for at, name in enumerate(plain, 1)]
+class TextFeatures(BackboneFeatures):
+    """Embed texts with a frozen ONNX encoder, each distinct text once.
+
+    Vectors are kept in a store on disk and found by the text and by everything that decides their value, so folds, grid points,
+    clones and later runs read what the first one computed.
+
+    Parameters
+    ----------
+    backbone : str, path or Backbone, default="minilm"
+        A name, a folder in Hugging Face layout with ``tokenizer.json``, or ``"hub:owner/name"``.
+    tap : str or list of str, default="pooled"
+        Where the network is read: ``"pooled"`` (its last tokens, or the sentence's vector where the graph makes one),
+        ``"layer1"`` ..., or a tensor's own name. Several are computed in one run and concatenated.
+    pooling : {"auto", "mean", "cls", "max", "last"}, default="auto"
+        How tokens become one vector; ``"auto"`` is what the folder's own files say, and an error where they say nothing.
+    max_length : int, default=None
+        Longest input in tokens; what is longer is cut off at its end, with a warning. None takes the publisher's.
+    prompt : str, default=None
+        Put before every text, such as ``"query: "``; None takes the publisher's default prompt, which most have not.
+    normalize : {"auto", True, False}, default="auto"
+        Scale vectors to length 1; ``"auto"`` does what the publisher does.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"tensorrt"``. A device asked for by name computes, or raises.
+    precision : {"float32", "float16"}, default="float32"
+        Arithmetic of the network. The vectors are float32 in either case.
+    cache : "default", path, EmbeddingStore or None, default="default"
+        Where vectors are kept; None keeps none.
+    batch_size : int, default=None
+        Tokens a run, padding included; None chooses for the device.
+    n_workers : int, default=None
+        Threads that compute on a CPU; None takes this process's share of the cores.
+    on_error : {"raise", "nan"}, default="raise"
+        What a text does that is missing (None, NaN) or has no token: raise, or become a row of NaN with one warning.
+    verbose : bool, default=False
+        Show progress.
+
+    Attributes
+    ----------
+    spaces_ : list of FeatureSpace
+        What the columns mean, a tap each.
+    backbone_ : Backbone
+        The backbone that was opened.
+    n_features_out_ : int
+        Length of a vector, all taps together.
+
+    Notes
+    -----
+    X is a list, array, Series or one-column frame of strings. An empty string is a text like any other. ``fit`` looks at the
+    backbone, never at X.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> model = make_pipeline(TextFeatures("minilm"), LogisticRegression())
+    """
+
+    modality = "text"
+
+    def __init__(
+        self,
+        backbone: str | os.PathLike[str] | Backbone = "minilm",
+        *,
+        tap: str | list[str] = "pooled",
+        pooling: str = "auto",
+        max_length: int | None = None,
+        prompt: str | None = None,
+        normalize: str | bool = "auto",
+        device: str = "auto",
+        precision: str = "float32",
+        cache: str | os.PathLike[str] | EmbeddingStore | None = "default",
+        batch_size: int | None = None,
+        n_workers: int | None = None,
+        on_error: str = "raise",
+        verbose: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.tap = tap
+        self.pooling = pooling
+        self.max_length = max_length
+        self.prompt = prompt
+        self.normalize = normalize
+        self.device = device
+        self.precision = precision
+        self.cache = cache
+        self.batch_size = batch_size
+        self.n_workers = n_workers
+        self.on_error = on_error
+        self.verbose = verbose
+
+    def _samples(self, X: Any) -> Sequence[Any]:
+        return as_texts(X, keep_errors=self.on_error == "nan")
+
+    def _preprocess(self, own: Backbone) -> TextPreprocess:
+        text = own.text()
+        longest = own.info.n_tokens
+        if longest is not None:  # the graph insists on its length
+            text = dataclasses.replace(text, max_length=min(text.max_length, longest), max_positions=longest)
+        if self.max_length is not None:
+            text = dataclasses.replace(text, max_length=self.max_length)
+        if self.prompt is not None:
+            text = dataclasses.replace(text, prompt=self.prompt)
+        if self.normalize == "auto":
+            return dataclasses.replace(text, normalize=None)
+        if not isinstance(self.normalize, bool):
+            raise ParameterError(f'normalize must be "auto", True or False, got {self.normalize!r}.')
+        return dataclasses.replace(text, normalize=self.normalize)
+
+    def _feed(self, backbone: Backbone, device: Device) -> Feed:
+        text = backbone.text()
+        tokens = int(self.batch_size or default_tokens(device))
+        batching = TokenBatching(
+            tokens, step=1 if device.kind == "cpu" else _TOKEN_STEP, length=backbone.info.n_tokens
+        )
+        probes, _ = TextTokenizer(backbone.tokenizer_path, text).encode(_PROBE_TEXTS)
+        return Feed(
+            source=TextSource(backbone.tokenizer_path, text),
+            batching=batching,
+            batch_size=max(1, tokens // _COMMON_TOKENS),
+            probe=batching.alone().stacked(probes[:1], fixed=False),
+            crowd=batching.stacked(probes, fixed=False),
+        )
+
+    def _warn_of_feed(self, feed: Feed) -> None:
+        source = feed.source
+        if isinstance(source, TextSource) and source.n_truncated:
+            warnings.warn(
+                f"{source.n_truncated:,} of the {source.n_encoded:,} texts embedded now are longer than "
+                f"{source.preprocess.max_length} tokens and were cut off there. "
+                "Raise max_length where the network has more positions, or split them.",
+                FeatxWarning,
+                stacklevel=5,  # _warn_of_feed, extract, transform, scikit-learn's wrapper of transform
+            )
 
 
-def _warn_of(errors: dict[int, SampleError]) -> None:
-    first = [without_advice(str(errors[i])) for i in sorted(errors)[:3]]
-    more = f" and {len(errors) - len(first)} more." if len(errors) > len(first) else ""
-    warnings.warn(
-        f"{len(errors)} sample(s) could not be embedded and are rows of NaN: {'; '.join(first)}{more}",
-        FeatxWarning,
-        stacklevel=4,  # _warn_of, transform, scikit-learn's wrapper of transform
-    )
+_COMMON_TOKENS = 32
+"""Tokens of a common short text."""

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from featx.backbones.graph import (
     GraphInfo,
@@ -26,8 +26,10 @@ from featx.backbones.graph import (
     load_graph,
 )
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, ImagePreprocess
-from featx.backbones.sources import Located, locate
-from featx.backbones.surgery import cut_image_graph, resolve_pooling
+from featx.backbones.sources import CARD_NAME, Located, locate
+from featx.backbones.surgery import cut_image_graph, cut_text_graph, resolve_pooling
+from featx.backbones.text_in_graph import TextEnd
+from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess
 from featx.errors import BackboneError, DigestMismatchError, ParameterError, PreprocessError, StoreError
 from featx.store.digest import canonical_json, digest_file, digest_json, keys_array
 from featx.store.files import FileDigests
@@ -37,13 +39,14 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["CARD_NAME", "RULES", "Backbone", "FeatureSpace"]
+__all__ = ["CARD_NAME", "RULES", "Backbone", "FeatureSpace", "Preprocess"]
 
 RULES = 1
 """featx's own pixel and pooling rules. Raised when they change, so that vectors of old and new rules never meet; the golden
 vectors in ``tests/test_golden.py`` fail when the rules change and this number does not."""
 
-CARD_NAME = "featx.json"
+Preprocess: TypeAlias = ImagePreprocess | TextPreprocess
+
 PRECISIONS = ("float32", "float16")
 
 _parsed: dict[str, tuple[GraphInfo, dict[str, Tap]]] = {}
@@ -125,17 +128,18 @@ class Backbone:
         The folder that describes it.
     digest : str
         32 hex digits over graph and weights, external data included.
-    preprocess : ImagePreprocess or None
-        Pixels to network input; None where the files do not say.
+    preprocess : ImagePreprocess, TextPreprocess or None
+        Samples to network input; None where the files do not say.
     card : dict
-        What ``featx.json`` says: licence, source, measured quality. Empty where there is none.
+        What ``featx.json`` says: licence, source, measured quality; where the files came from a hub, by which reference
+        (``"source"``) and at which commit (``"revision"``). Empty where nothing is known.
     """
 
     name: str = field(compare=False)
     model_path: Path = field(compare=False)
     folder: Path = field(compare=False)
     digest: str
-    preprocess: ImagePreprocess | None
+    preprocess: Preprocess | None
     card: dict[str, Any] = field(compare=False, default_factory=dict, hash=False, repr=False)
 
     @classmethod
@@ -143,7 +147,8 @@ class Backbone:
         cls,
         reference: str | os.PathLike[str] | Backbone,
         *,
-        preprocess: ImagePreprocess | dict[str, Any] | None = None,
+        preprocess: Preprocess | dict[str, Any] | None = None,
+        modality: str | None = None,
         files: FileDigests | None = None,
     ) -> Backbone:
         """Open a folder in Hugging Face layout, an ``.onnx`` file, or a backbone known by name.
@@ -152,9 +157,11 @@ class Backbone:
         ----------
         reference : str, PathLike or Backbone
             See :func:`featx.backbones.sources.locate`.
-        preprocess : ImagePreprocess or dict, optional
-            Overrides the folder's ``preprocessor_config.json``; where there is neither, the graph can be looked at but spans no
-            feature space. A dict is read as such a config.
+        preprocess : ImagePreprocess, TextPreprocess or dict, optional
+            Overrides what the folder says; where there is neither, the graph can be looked at but spans no feature space. A dict
+            is read as a ``preprocessor_config.json``.
+        modality : {"image", "text"}, optional
+            Which preprocessing to read where a folder has both; None prefers that of images.
         files : FileDigests, optional
             The memory of file digests, which spares reading the weights again.
 
@@ -163,7 +170,7 @@ class Backbone:
         BackboneNotFoundError, PreprocessError, DigestMismatchError
         """
         given = ImagePreprocess.from_config(preprocess) if isinstance(preprocess, dict) else preprocess
-        if given is not None and not isinstance(given, ImagePreprocess):
+        if given is not None and not isinstance(given, ImagePreprocess | TextPreprocess):
             raise ParameterError(
                 f"preprocess must be an ImagePreprocess or a dict, got {type(given).__name__}."
             )
@@ -173,14 +180,15 @@ class Backbone:
         card = _read_card(located.folder / CARD_NAME)
         digest = _weights_digest(located, files or FileDigests(None))
         expected = card.get("digest")
-        if expected is not None and expected != digest and located.name == located.folder.name:
+        if expected is not None and expected != digest and located.is_main:
             raise DigestMismatchError(
                 f"{located.model_path}: the weights are not those that {CARD_NAME} describes: expected digest {expected}, "
                 f"found {digest}. The file was changed or its download is broken: fetch the folder again, or delete "
                 f"{located.folder / CARD_NAME} if the change was meant."
             )
-        chosen = given if given is not None else ImagePreprocess.from_folder(located.folder)
-        return cls(located.name, located.model_path, located.folder, digest, chosen, card)
+        chosen = given if given is not None else _own_preprocess(located.folder, modality)
+        described = located.described(card)
+        return cls(located.name, located.model_path, located.folder, digest, chosen, described)
 
     @property
     def info(self) -> GraphInfo:
@@ -214,11 +222,36 @@ class Backbone:
         PreprocessError
             None was given and none lies beside the model; the message lists the fields to give.
         """
-        if self.preprocess is None:
+        if isinstance(self.preprocess, ImagePreprocess):
+            return self.preprocess
+        if self.preprocess is not None:
             raise PreprocessError(
-                f"{self.model_path}: no preprocessor_config.json beside it. {MISSING_PREPROCESS_HELP}"
+                f"{self.model_path}: is an encoder of texts, with a {TOKENIZER_NAME}: TextFeatures is its estimator."
             )
-        return self.preprocess
+        raise PreprocessError(
+            f"{self.model_path}: no preprocessor_config.json beside it. {MISSING_PREPROCESS_HELP}"
+        )
+
+    def text(self) -> TextPreprocess:
+        """The preprocessing of an encoder of texts.
+
+        Raises
+        ------
+        PreprocessError
+            There is no ``tokenizer.json``.
+        """
+        if isinstance(self.preprocess, TextPreprocess):
+            return self.preprocess
+        raise PreprocessError(
+            f"{self.folder}: no {TOKENIZER_NAME} in it, which an encoder of texts needs. Fetch it from the model's publisher; a "
+            "tokenizer of the older form is converted by transformers: "
+            "AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
+        )
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The ``tokenizer.json`` of an encoder of texts."""
+        return self.folder / TOKENIZER_NAME
 
     def graph(self) -> onnx.ModelProto:
         """The graph as it lies in the file; external data stays on disk."""
@@ -238,21 +271,43 @@ class Backbone:
         """
         if precision not in PRECISIONS:
             raise ParameterError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
-        resolved = resolve_pooling(self.info, self.tap(tap), pooling)
+        if self.info.modality == "text":
+            text, found = self.text(), self.tap(tap)
+            if pooling == "auto" and found.kind == "tokens" and text.pooling is not None:
+                pooling = text.pooling
+            resolved = resolve_pooling(self.info, found, pooling)
+            described = text.space_dict(resolved, published=_is_published(found))
+        else:
+            resolved = resolve_pooling(self.info, self.tap(tap), pooling)
+            described = self.pixels().to_dict()
         return FeatureSpace(
             backbone_digest=self.digest,
             tap=tap,
             pooling=resolved,
-            preprocess=canonical_json(self.pixels().to_dict()),
+            preprocess=canonical_json(described),
             precision=precision,
         )
 
     def n_features(self, space: FeatureSpace) -> int:
         """Length of the vectors of ``space``."""
-        return self.tap(space.tap).channels
+        tap = self.tap(space.tap)
+        if self.info.modality == "text":
+            dense, _ = self.text().ends(space.pooling, published=_is_published(tap))
+            if dense:
+                return dense[-1].n_features
+        return tap.channels
 
     def cut(self, spaces: Sequence[FeatureSpace]) -> onnx.ModelProto:
-        """One graph from uint8 pixels to the vectors of all ``spaces``, in their order."""
+        """One graph from uint8 pixels, or token ids, to the vectors of all ``spaces``, in their order."""
+        if self.info.modality == "text":
+            return cut_text_graph(
+                self.graph(),
+                self.info,
+                [self.tap(space.tap) for space in spaces],
+                ends=[self._end(space) for space in spaces],
+                pad_id=self.text().pad_id,
+                precision=spaces[0].precision,
+            )
         return cut_image_graph(
             self.graph(),
             self.info,
@@ -260,6 +315,14 @@ class Backbone:
             poolings=[space.pooling for space in spaces],
             preprocess=self.pixels(),
             precision=spaces[0].precision,
+        )
+
+    def _end(self, space: FeatureSpace) -> TextEnd:
+        dense, normalize = self.text().ends(space.pooling, published=_is_published(self.tap(space.tap)))
+        return TextEnd(
+            pooling=space.pooling,
+            dense=[(*layer.read(), layer.activation) for layer in dense],
+            normalize=normalize,
         )
 
     def external_data(self, model: onnx.ModelProto) -> dict[str, NDArray[np.uint8]]:
@@ -299,7 +362,20 @@ class Backbone:
             return _parsed[self.digest]
 
 
-def _replaced(backbone: Backbone, preprocess: ImagePreprocess) -> Backbone:
+def _own_preprocess(folder: Path, modality: str | None) -> Preprocess | None:
+    """What a folder says of its samples; of one that takes both, such as CLIP's, that of the modality asked for."""
+    if modality == "text":
+        return TextPreprocess.from_folder(folder)
+    found = ImagePreprocess.from_folder(folder)
+    return found if found is not None or modality == "image" else TextPreprocess.from_folder(folder)
+
+
+def _is_published(tap: Tap) -> bool:
+    """Whether a tap is the one that the publisher of an encoder of texts pools."""
+    return tap.name == "pooled" and tap.kind == "tokens"
+
+
+def _replaced(backbone: Backbone, preprocess: Preprocess) -> Backbone:
     return Backbone(
         backbone.name, backbone.model_path, backbone.folder, backbone.digest, preprocess, backbone.card
     )

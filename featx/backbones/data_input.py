@@ -46,6 +46,8 @@ class DataInput:
         3 or 1 of a picture, 0 of a text.
     size : (int, int) or None
         Height and width in pixels, where the file fixes both.
+    tokens : int or None
+        The length of a text, where the file fixes it.
     batch : int or None
         The number of rows, where the file fixes it.
     feeds : dict
@@ -58,6 +60,7 @@ class DataInput:
     layout: str | None
     channels: int
     size: tuple[int, int] | None
+    tokens: int | None
     batch: int | None
     feeds: dict[str, Shape]
 
@@ -112,7 +115,7 @@ def _picture_input(model: onnx.ModelProto, name: str, dtype: int, dims: _Dims | 
     nominal = (height or NOMINAL_SIZE_PX, width or NOMINAL_SIZE_PX)
     row = (channels, *nominal) if layout == "nchw" else (*nominal, channels)
     feeds: dict[str, Shape] = {name: (n or NOMINAL_BATCH, *row)}
-    return DataInput(name, "image", _IMAGE_DTYPES[dtype], layout, channels, size, n, feeds)
+    return DataInput(name, "image", _IMAGE_DTYPES[dtype], layout, channels, size, None, n, feeds)
 
 
 def _first_convolution(model: onnx.ModelProto, name: str) -> tuple[str, int | None]:
@@ -135,4 +138,4 @@ def _text_input(ids: _Declared, texts: Sequence[_Declared]) -> DataInput:
     n, tokens = (d if isinstance(d, int) else None for d in dims or (None, None))
     # Masks and token types have the shape of the ids.
     feeds: dict[str, Shape] = {text[0]: (n or NOMINAL_BATCH, tokens or NOMINAL_TOKENS) for text in texts}
-    return DataInput(name, "text", _TEXT_DTYPES[dtype], None, 0, None, n, feeds)
+    return DataInput(name, "text", _TEXT_DTYPES[dtype], None, 0, None, tokens, n, feeds)

@@ -99,6 +99,8 @@ class GraphInfo:
         3, or 1 for a network that takes grey pictures; 0 for text.
     outputs : tuple of str
         The graph's own outputs.
+    n_tokens : int or None
+        The length of a text that the file fixes; None where it takes any, and for pictures.
     """
 
     modality: str
@@ -114,6 +116,7 @@ class GraphInfo:
     coupled_by: str | None
     channels: int
     outputs: tuple[str, ...]
+    n_tokens: int | None = None
 
 
 def inspect_graph(model: onnx.ModelProto) -> GraphInfo:
@@ -155,6 +158,7 @@ def inspect_graph(model: onnx.ModelProto) -> GraphInfo:
         coupled_by=coupling_op(wiring),
         channels=source.channels,
         outputs=outputs,
+        n_tokens=source.tokens,
     )
 
 

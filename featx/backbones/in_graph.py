@@ -16,7 +16,7 @@ from featx.backbones.graph import GraphInfo, Tap
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import GraphError, ParameterError, did_you_mean
 
-__all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "Writer", "resolve_pooling"]
+__all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "TEXT_POOLINGS", "Writer", "resolve_pooling"]
 
 POOLINGS = {
     "vector": ("none",),
@@ -24,6 +24,9 @@ POOLINGS = {
     "tokens": ("cls", "mean", "max"),
 }
 """What can be done with each kind of tap; ``"auto"`` is one of them."""
+
+TEXT_POOLINGS = {"vector": ("none",), "tokens": ("cls", "mean", "max", "last")}
+"""The same for texts, whose rows have lengths of their own."""
 
 # Generalised mean pooling, Radenovic, Tolias and Chum 2018, eq. 3, with the exponent and the floor of their code.
 GEM_P = 3.0
@@ -48,11 +51,12 @@ def resolve_pooling(info: GraphInfo, tap: Tap, pooling: str) -> str:
     ParameterError
         If the pooling is unknown or does not fit the tap, or is ``"auto"`` for the tokens of a text.
     """
-    fitting = POOLINGS[tap.kind]
+    fitting = (TEXT_POOLINGS if info.modality == "text" else POOLINGS).get(tap.kind, ())
     if pooling == "auto" and tap.kind == "tokens":
         if info.modality == "text":
             raise ParameterError(
-                f"tap {tap.name!r} has a vector a token: name the pooling, one of {', '.join(fitting)}."
+                f"tap {tap.name!r} has a vector a token, and the model's folder does not say how they become one: name the "
+                f"pooling, one of {', '.join(fitting)}. The model card says which; they differ much."
             )
         return "cls" if tap.n_prefix_tokens else "mean"
     if pooling == "auto":
@@ -96,6 +100,16 @@ class Writer:
         if self.opset >= 18:
             return self.add(op, tensor, self.constant(axes, np.int64), keepdims=0)
         return self.add(op, tensor, axes=list(axes), keepdims=0)
+
+    def sum_over(self, tensor: str, axis: int, *, keep: bool = True) -> str:
+        """Sum over one axis. The axes of ReduceSum became an input with opset 13."""
+        if self.opset >= 13:
+            return self.add("ReduceSum", tensor, self.constant([axis], np.int64), keepdims=int(keep))
+        return self.add("ReduceSum", tensor, axes=[axis], keepdims=int(keep))
+
+    def sum_last(self, tensor: str) -> str:
+        """Sum over the last axis, which stays with length 1."""
+        return self.sum_over(tensor, -1)
 
     def at_least(self, tensor: str, floor: float) -> str:
         """Raise smaller values to a floor. The bounds of Clip became inputs with opset 11."""

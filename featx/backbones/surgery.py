@@ -1,15 +1,15 @@
-"""A graph cut at taps: from uint8 pixels to (n, d) float32 vectors, all inside one ONNX graph.
+"""A graph cut at taps: from uint8 pixels or token ids to (n, d) float32 vectors, all inside one ONNX graph.
 
-The cut graph has one input, ``pixels``, uint8 (n, h, w, 3) in RGB order, and one output a tap, ``embedding_0``,
-``embedding_1``... Casting, channel order, scaling and normalisation come before the original nodes, pooling after
-them; nodes and weights that no tap needs are left out, and so are doc strings and metadata, in which exporters leave
-paths of their machine. Weights in external files are still referred to by name. The same arguments always give the
-same bytes.
+The cut graph has one input, ``pixels``, uint8 (n, h, w, 3) in RGB order, or ``tokens``, int32 (n, t) with -1 behind the
+end of a row, and one output a tap, ``embedding_0``, ``embedding_1``... Casting, channel order, scaling, masks and
+positions come before the original nodes, pooling and what follows it after them; nodes and weights that no tap needs are
+left out, and so are doc strings and metadata, in which exporters leave paths of their machine. Weights in external files
+are still referred to by name. The same arguments always give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -21,11 +21,20 @@ from featx.backbones.in_graph import GEM_EPS, GEM_P, POOLINGS, Writer, resolve_p
 from featx.backbones.precision import in_float16
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.repeatable import unrepeatable_op
-from featx.backbones.shapes import node_inputs
+from featx.backbones.shapes import node_inputs, type_and_dims
+from featx.backbones.text_in_graph import TextEnd, TextTokens, pool_texts, tokens_to_inputs
 from featx.backbones.wiring import Wiring
 from featx.errors import GraphError, ParameterError
 
-__all__ = ["GEM_EPS", "GEM_P", "POOLINGS", "PRECISIONS", "cut_image_graph", "resolve_pooling"]
+__all__ = [
+    "GEM_EPS",
+    "GEM_P",
+    "POOLINGS",
+    "PRECISIONS",
+    "cut_image_graph",
+    "cut_text_graph",
+    "resolve_pooling",
+]
 
 PRECISIONS = ("float32", "float16")
 
@@ -73,33 +82,139 @@ def cut_image_graph(
     ParameterError
         If a pooling does not fit its tap, or the precision is unknown or too narrow for a constant of the graph.
     """
+    _check_cut(info, "image", taps, poolings, precision)
+    size = _agreed_size(info, preprocess)
+
+    def before(writer: Writer, names: _Names, dtype: str) -> None:
+        writer.pixels_to_input(info, preprocess, dtype=dtype, out=names.free(info.input_name))
+
+    def after(writer: Writer, names: _Names) -> None:
+        for i, (tap, pooling) in enumerate(zip(taps, poolings, strict=True)):
+            resolved = resolve_pooling(info, tap, pooling)
+            writer.pool(names.free(tap.tensor), tap, resolved, f"embedding_{i}")
+
+    inside = _body(model, info, taps, precision, "pixels", before, after)
+    shape = [info.fixed_batch or "n", *size, 3]
+    source = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
+    return _assemble(model, inside, source, shape[0], [tap.channels for tap in taps])
+
+
+def cut_text_graph(
+    model: onnx.ModelProto,
+    info: GraphInfo,
+    taps: Sequence[Tap],
+    *,
+    ends: Sequence[TextEnd],
+    pad_id: int,
+    precision: str = "float32",
+) -> onnx.ModelProto:
+    """Cut a graph of texts at taps and put masks, pooling and what follows it inside.
+
+    Parameters
+    ----------
+    model : ModelProto
+        From ``load_graph``. Not changed.
+    info : GraphInfo
+        Of the same model.
+    taps : sequence of Tap
+        At least one.
+    ends : sequence of TextEnd
+        One a tap, poolings resolved.
+    pad_id : int
+        The id that stands behind the end of a row.
+    precision : {"float32", "float16"}
+
+    Returns
+    -------
+    ModelProto
+        Input ``tokens`` int32 (n, t), -1 behind the end of a row; outputs ``embedding_<i>`` float32 (n, d_i). ``n`` is
+        ``info.fixed_batch`` and ``t`` ``info.n_tokens`` where these are set.
+
+    Raises
+    ------
+    GraphError
+        If the graph takes no token ids, needs further inputs, or a tap depends on chance or on earlier runs.
+    ParameterError
+        If a pooling does not fit its tap, or the precision is unknown or too narrow for a constant of the graph.
+    """
+    _check_cut(info, "text", taps, ends, precision)
+    weights = {t.name for t in model.graph.initializer}
+    declared = {v.name: type_and_dims(v.type) for v in model.graph.input if v.name not in weights}
+    integers = {n: t for n, (t, dims) in declared.items() if t in _INTEGERS and dims and len(dims) == 2}
+
+    def before(writer: Writer, names: _Names, dtype: str) -> None:
+        inputs = {names.free(name): kind for name, kind in integers.items()}
+        tokens.append(tokens_to_inputs(writer, inputs, ids=names.free(info.input_name), pad_id=pad_id))
+
+    def after(writer: Writer, names: _Names) -> None:
+        for i, (tap, end) in enumerate(zip(taps, ends, strict=True)):
+            resolve_pooling(info, tap, end.pooling)
+            pool_texts(writer, names.free(tap.tensor), tap, tokens[0], end, f"embedding_{i}")
+
+    tokens: list[TextTokens] = []
+    inside = _body(model, info, taps, precision, "tokens", before, after)
+    shape = [info.fixed_batch or "n", info.n_tokens or "t"]
+    source = helper.make_tensor_value_info("tokens", TensorProto.INT32, shape)
+    widths = [
+        len(end.dense[-1][0]) if end.dense else tap.channels for tap, end in zip(taps, ends, strict=True)
+    ]
+    return _assemble(model, inside, source, shape[0], widths)
+
+
+_INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+
+
+def _check_cut(
+    info: GraphInfo, modality: str, taps: Sequence[Tap], ends: Sequence[object], precision: str
+) -> None:
     if precision not in PRECISIONS:
         raise ParameterError(f"precision={precision!r} is unknown. Expected {' or '.join(PRECISIONS)}.")
-    if len(taps) != len(poolings) or not taps:
+    if len(taps) != len(ends) or not taps:
         raise ParameterError(
-            f"expected one pooling a tap and at least one tap, got {len(taps)} and {len(poolings)}."
+            f"expected one pooling a tap and at least one tap, got {len(taps)} and {len(ends)}."
         )
-    if info.modality != "image":
-        raise GraphError(f"the graph takes {info.modality} (input {info.input_name!r}), not pictures.")
-    size = _agreed_size(info, preprocess)
-    outputs = [f"embedding_{i}" for i in range(len(taps))]
-    names = _Names(frozenset(["pixels", *outputs]))
+    if info.modality != modality:
+        kinds = {"image": "pictures", "text": "token ids"}
+        estimators = {"image": "ImageFeatures", "text": "TextFeatures"}
+        raise GraphError(
+            f"the graph takes {kinds[info.modality]} (input {info.input_name!r}), not {kinds[modality]}: "
+            f"{estimators[info.modality]} is its estimator."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """Nodes in order, and the initialisers that they may use, under their names."""
+
+    nodes: list[NodeProto]
+    initialisers: list[tuple[str, TensorProto]]
+
+
+def _body(
+    model: onnx.ModelProto,
+    info: GraphInfo,
+    taps: Sequence[Tap],
+    precision: str,
+    source: str,
+    before: Callable[[Writer, _Names, str], None],
+    after: Callable[[Writer, _Names], None],
+) -> _Inside:
+    """The original nodes that the taps need, with featx's own before and behind them."""
+    names = _Names(frozenset([source, *(f"embedding_{i}" for i in range(len(taps)))]))
     wiring = wire_graph(model)
     _refuse_unrepeatable(wiring, taps)
     nodes, constants = _any_batch_nodes(model, info, wiring)
     body = [names.cleaned(node) for node in _needed(nodes, [tap.tensor for tap in taps])]
     initialisers = [(names.free(t.name), t) for t in (*model.graph.initializer, *constants)]
     dtype = info.input_dtype
-    if precision == "float16" and dtype == "float32":
+    if precision == "float16" and dtype != "float16":
         body, initialisers = in_float16(body, initialisers)
         dtype = precision
     writer = Writer(info.opset)
-    writer.pixels_to_input(info, preprocess, dtype=dtype, out=names.free(info.input_name))
+    before(writer, names, dtype)
     writer.nodes += body
-    for tap, pooling, out in zip(taps, poolings, outputs, strict=True):
-        writer.pool(names.free(tap.tensor), tap, resolve_pooling(info, tap, pooling), out)
-    initialisers += [(t.name, t) for t in writer.constants]
-    return _assemble(model, writer.nodes, initialisers, n=info.fixed_batch or "n", size=size, taps=taps)
+    after(writer, names)
+    return _Inside(writer.nodes, initialisers + [(t.name, t) for t in writer.constants])
 
 
 def _agreed_size(info: GraphInfo, preprocess: ImagePreprocess) -> tuple[int | str, int | str]:
@@ -176,25 +291,20 @@ class _Names:
 
 
 def _assemble(
-    model: onnx.ModelProto,
-    nodes: Sequence[NodeProto],
-    initialisers: Sequence[tuple[str, TensorProto]],
-    *,
-    n: int | str,
-    size: tuple[int | str, int | str],
-    taps: Sequence[Tap],
+    model: onnx.ModelProto, inside: _Inside, source: onnx.ValueInfoProto, n: int | str, widths: Sequence[int]
 ) -> onnx.ModelProto:
     cut = onnx.ModelProto(ir_version=max(model.ir_version, _OLDEST_IR), producer_name="featx")
     cut.opset_import.extend(model.opset_import)
     cut.graph.name = "featx"
-    cut.graph.node.extend(nodes)
-    cut.graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [n, *size, 3]))
-    for i, tap in enumerate(taps):
-        shape = [n, tap.channels]
-        cut.graph.output.append(helper.make_tensor_value_info(f"embedding_{i}", TensorProto.FLOAT, shape))
-    read = {name for node in nodes for name in node_inputs(node)}
-    made = {"pixels", *(out for node in nodes for out in node.output)}
-    for name, tensor in initialisers:
+    cut.graph.node.extend(inside.nodes)
+    cut.graph.input.append(source)
+    for i, width in enumerate(widths):
+        cut.graph.output.append(
+            helper.make_tensor_value_info(f"embedding_{i}", TensorProto.FLOAT, [n, width])
+        )
+    read = {name for node in inside.nodes for name in node_inputs(node)}
+    made = {source.name, *(out for node in inside.nodes for out in node.output)}
+    for name, tensor in inside.initialisers:
         if name in read - made:
             made.add(name)
             kept = cut.graph.initializer.add()
@@ -202,7 +312,8 @@ def _assemble(
             kept.name = name
             kept.ClearField("doc_string")
     if missing := sorted(read - made):
+        what = "pictures" if source.name == "pixels" else "token ids, their mask, types and positions"
         raise GraphError(
-            f"the taps need further inputs: {', '.join(missing)}. featx feeds pictures only: export the picture encoder alone."
+            f"the taps need further inputs: {', '.join(missing)}. featx feeds {what} only: export the encoder alone."
         )
     return cut

@@ -23,6 +23,7 @@ __all__ = [
     "count_cards",
     "cpu_threads",
     "default_batch",
+    "default_tokens",
     "gpu_libraries",
     "onnxruntime_providers",
     "parse_device",
@@ -200,3 +201,11 @@ def default_batch(device: Device, n_pixels: int) -> int:
     if device.kind != "cpu":
         return _GPU_BATCH
     return max(1, min(_LARGEST_CPU_BATCH, _CPU_BATCH_PX // n_pixels))
+
+
+_GPU_TOKENS, _CPU_TOKENS = 16384, 512
+
+
+def default_tokens(device: Device) -> int:
+    """Tokens a run, padding included, where nobody says."""
+    return _CPU_TOKENS if device.kind == "cpu" else _GPU_TOKENS

@@ -24,16 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.backbones.backbone import FeatureSpace
-from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import FeatxWarning, SampleError, StoreError
+from featx.inference.batching import Batching, ImageBatching
 from featx.inference.devices import Device
 from featx.inference.lanes import Job, Lanes, Work
-from featx.inference.reading import BUDGET_BYTES, Content, Reader, Reading, unreadable_path
+from featx.inference.reading import BUDGET_BYTES, Content, Reading, Source, unreadable_path
 from featx.inference.runtime import Session
 from featx.inference.windows import ROWS_BYTES, WindowSize
 from featx.inputs.samples import DigestSample, sample_name
 from featx.store.claims import Claim
-from featx.store.digest import DIGEST_BYTES
+from featx.store.digest import DIGEST_BYTES, digest_text, keys_array
 from featx.store.files import FileDigests
 from featx.store.store import EmbeddingStore
 
@@ -63,8 +63,8 @@ class Plan:
         Side by side in the result; computed in one run.
     widths : tuple of int
         Length of each space's vectors.
-    preprocess : ImagePreprocess
-        Pixels to the session's input.
+    source : Source
+        How samples are known by their content, and read.
     session : callable
         Opens the session, or hands out the open one; called only when something must be computed.
     device : Device
@@ -75,8 +75,10 @@ class Plan:
         Whether a store that cannot be written is an error (its path was given) or a warning (the default folder).
     n_workers : int
         Threads that decode; on a CPU each is a lane that also runs its own samples.
+    batching : Batching
+        What runs together.
     batch_size : int
-        Samples a run.
+        Samples a run, about.
     on_error : {"raise", "nan"}
         What an unreadable sample does.
     description : dict
@@ -85,11 +87,12 @@ class Plan:
 
     spaces: tuple[FeatureSpace, ...]
     widths: tuple[int, ...]
-    preprocess: ImagePreprocess
+    source: Source
     session: Callable[[], Session]
     device: Device
     store: EmbeddingStore | None
     store_required: bool = True
+    batching: Batching = field(default_factory=lambda: ImageBatching(1))
     n_workers: int = 1
     batch_size: int = 1
     on_error: str = "raise"
@@ -190,7 +193,9 @@ class _Run:
                 self.known[i] = True
             elif isinstance(self.samples[i], SampleError):
                 self._fail(i, self.samples[i])
-        if is_path.any():
+        if is_path.any() and not self.plan.source.strings_are_paths:
+            self._digest_strings(np.flatnonzero(is_path))
+        elif is_path.any():
             self.identities = np.zeros_like(self.keys)
             self._recall_files(np.flatnonzero(is_path))
         self._fill_from_store(np.flatnonzero(self.known))
@@ -198,6 +203,12 @@ class _Run:
             if isinstance(self.samples[i], DigestSample):
                 self._fail(i, SampleError(_NO_SUCH_DIGEST))
         self._settle()
+
+    def _digest_strings(self, indices: NDArray[np.intp]) -> None:
+        """Texts are their own content."""
+        for part in _chunks(indices, _LOOKUP_ROWS):
+            self.keys[part] = keys_array([digest_text(self.samples[i]) for i in part.tolist()])
+        self.known[indices] = True
 
     def _recall_files(self, indices: NDArray[np.intp]) -> None:
         assert self.identities is not None
@@ -238,7 +249,7 @@ class _Run:
             return
         share = len(left) > self.plan.batch_size
         n_workers = self.plan.n_workers
-        with Reader(self.samples, self.plan.preprocess, n_workers) as self.reader, ExitStack() as self.opened:
+        with self.plan.source.open(self.samples, n_workers) as self.reader, ExitStack() as self.opened:
             while len(left):
                 denied = self._walk(left, share)
                 # Waiting is to save work. Whoever holds a claim much longer than a window takes has been stopped (Ctrl-Z),
@@ -311,6 +322,10 @@ class _Run:
                 continue
             self.keys[read.index] = np.frombuffer(read.key, dtype=np.uint8)
             self.known[read.index] = True
+            if self.identities is not None:
+                self.identities[read.index] = np.frombuffer(
+                    read.identity or bytes(DIGEST_BYTES), dtype=np.uint8
+                )
             contents[read.index] = read.content
         self._settle()
         return contents, max(1.0, reading.n_bytes / max(1, len(contents)))
@@ -341,6 +356,7 @@ class _Run:
                     jobs = [job for job, taken in zip(jobs, claim.taken, strict=True) if not taken]
             jobs = self._drop_stored(jobs)
         if jobs:
+            jobs = self.reader.prepared(jobs)
             self.in_flight |= {job.key: job for job in jobs}
             window.work = self._open_lanes().start(jobs)
 
@@ -353,7 +369,7 @@ class _Run:
                     session=self.plan.session(),
                     widths=self.plan.widths,
                     n_lanes=self.plan.n_workers,
-                    batch_size=self.plan.batch_size,
+                    batching=self.plan.batching,
                     on_cpu=self.plan.device.kind == "cpu",
                     stop_on_error=self.plan.on_error == "raise",
                     advance=self.advance,
@@ -392,7 +408,7 @@ class _Run:
             self._keep(window)
         for job in jobs:
             if job.error is not None:
-                for i in job.indices:
+                for i in self._own_doubles(job):
                     self._fail(i, job.error)
         self._settle()
         return len(jobs)
@@ -421,9 +437,9 @@ class _Run:
                 self.first_row[work.jobs[at].key] = indices[0]
 
     def _own_doubles(self, job: Job) -> list[int]:
-        """Where a job's row belongs: not to doubles of what the file held before it changed under our hands."""
+        """Where a job's row, or its failure, belongs: not to doubles of what the file held before it changed under our hands."""
         first, *doubles = job.indices
-        self.keys[first] = np.frombuffer(job.key, dtype=np.uint8)
+        self.keys[first] = np.frombuffer(job.key or bytes(DIGEST_BYTES), dtype=np.uint8)
         return [first, *(i for i in doubles if self.keys[i].tobytes() == job.key)]
 
     def _put(self, space: FeatureSpace, keys: NDArray[np.uint8], rows: NDArray[np.float32]) -> None:
@@ -452,13 +468,15 @@ class _Run:
             )
             self.store = None
 
-    def _decode(self, job: Job) -> NDArray[np.uint8]:
-        """Pixels of a job, from what was read for its digest, or read again."""
+    def _decode(self, job: Job) -> NDArray[Any]:
+        """What the network takes of a job, from what was read for its digest, or read again."""
         content, job.content = job.content, None
-        pixels, key = self.reader.pixels(job.indices[0], content)
-        # A row belongs to the very bytes it was decoded from, also where the file changed after it was digested.
-        job.key = key or job.key
-        return pixels
+        if content is None:
+            # A row belongs to the very bytes it was decoded from, also where the file changed after it was digested. Where it
+            # cannot be read any more, that is its own failure and not that of its doubles.
+            job.key = b""
+            content, job.key = self.reader.read_again(job.indices[0])
+        return self.reader.network_input(job.indices[0], content)
 
     # --- accounts ---
 

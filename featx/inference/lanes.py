@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -21,19 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DeviceMemoryError, GraphError, SampleError
+from featx.inference.batching import Batching
 from featx.inference.runtime import Session
 
 __all__ = ["Job", "Lanes", "Work"]
 
-_GROUP = 8
-"""Samples that a lane of a CPU decodes in a row before it runs them: what decoding and inference each keep in the processor's
-caches is then exchanged less often. Measured at 4 % more images per second than one by one, and no more beyond 8."""
+_MOST_TAKEN = 512
+"""Jobs that a lane looks at when it takes up the next."""
 
 _AHEAD = 3
 """Batches decoded ahead of a GPU: one on its way, one ready, one in the making."""
 
 _NOT_FINITE = (
-    "the network's vector is not finite (NaN or infinite), so it is not stored. Look at the picture; if many fail, the "
+    "the network's vector is not finite (NaN or infinite), so it is not stored. Look at the sample; if many fail, the "
     'network does: another tap, or precision="float32", may help.'
 )
 
@@ -53,6 +54,8 @@ class Job:
         Where in X it stands, more than once where it is repeated.
     content : bytes, ndarray or None
         What was read of it, where that is still held.
+    length : int
+        What it takes of a run: 1 for an image, its tokens for a text.
     error : SampleError or None
         Why it failed.
     done : bool
@@ -62,6 +65,7 @@ class Job:
     key: bytes
     indices: list[int]
     content: Any = None
+    length: int = 1
     error: SampleError | None = None
     done: bool = False
 
@@ -86,6 +90,9 @@ class Work:
 _Task = tuple[Work, int]
 """A job's work and its position there."""
 
+_Input = tuple[_Task, NDArray[Any]]
+"""A job and what the network takes of it."""
+
 
 class Lanes:
     """Threads that compute jobs, in the order in which they were started. A context manager; leaving it ends them.
@@ -93,15 +100,15 @@ class Lanes:
     Parameters
     ----------
     decode : callable
-        A job's pixels, uint8 (h, w, 3); raises SampleError.
+        A job's input: pixels uint8 (h, w, 3), or token ids int32 (t,); raises SampleError.
     session : Session
         Runs batches.
     widths : tuple of int
         Length of the vectors, a tap each.
     n_lanes : int
         How many run beside each other.
-    batch_size : int
-        Rows a run.
+    batching : Batching
+        What runs together.
     on_cpu : bool
         Lanes that run their own samples, or lanes that feed one thread that does.
     stop_on_error : bool
@@ -113,11 +120,11 @@ class Lanes:
     def __init__(
         self,
         *,
-        decode: Callable[[Job], NDArray[np.uint8]],
+        decode: Callable[[Job], NDArray[Any]],
         session: Session,
         widths: tuple[int, ...],
         n_lanes: int,
-        batch_size: int,
+        batching: Batching,
         on_cpu: bool,
         stop_on_error: bool,
         advance: Callable[[int], None],
@@ -127,13 +134,14 @@ class Lanes:
         self._widths = widths
         self._n_lanes = n_lanes
         # A graph whose rows depend on their batch is not allowed a batch.
-        self._batch_size = batch_size if batch_size == 1 or session.rows_are_independent else 1
+        self._batching = batching if batching.smallest or session.rows_are_independent else batching.alone()
         self._stop_on_error = stop_on_error
         self._advance = advance
         self._todo: deque[_Task] = deque()
-        self._ready: deque[tuple[_Task, NDArray[np.uint8]]] = deque()
+        self._ready: list[_Input] = []
         self._n_decoding = 0
-        self._n_taken = 0
+        self._length_ahead = 0
+        self._length_taken = 0
         self._started: list[Work] = []
         self._failure: BaseException | None = None
         self._stopped = False
@@ -207,11 +215,11 @@ class Lanes:
 
     def _lane(self) -> None:
         while group := self._take():
-            pixels = [(task, image) for task in group if (image := self._pixels(task)) is not None]
-            for batch in _batches(pixels, self._batch_size):
+            inputs = [(task, found) for task in group if (found := self._input(task)) is not None]
+            for batch in self._batching.batches([found for _, found in inputs]):
                 if self._stopped:
                     break
-                self._run([task for task, _ in batch], [image for _, image in batch])
+                self._run([inputs[at] for at in batch])
 
     def _take(self) -> list[_Task]:
         """The next few tasks; none once the lanes are stopped."""
@@ -219,10 +227,9 @@ class Lanes:
             while not self._todo and not self._stopped:
                 self._changed.wait(_LOOK_S)
             # Near the end fewer, so that the lanes end together.
-            n = min(
-                max(_GROUP, self._batch_size), -(-len(self._todo) // (2 * self._n_lanes)), len(self._todo)
-            )
-            return [self._todo.popleft() for _ in range(n)]
+            share = -(-len(self._todo) // (2 * self._n_lanes))
+            lengths = [work.jobs[at].length for work, at in islice(self._todo, min(share, _MOST_TAKEN))]
+            return [self._todo.popleft() for _ in range(self._batching.n_taken(lengths))]
 
     # --- GPU: lanes decode, one thread runs ---
 
@@ -235,71 +242,70 @@ class Lanes:
                     return
                 task = self._todo.popleft()
                 self._n_decoding += 1
-                self._n_taken += 1
-            image = self._pixels(task)
+                self._length_ahead += _job(task).length
+                self._length_taken += _job(task).length
+            found = self._input(task)
             with self._changed:
                 self._n_decoding -= 1
-                if image is not None:
-                    self._ready.append((task, image))
+                if found is None:
+                    self._length_ahead -= _job(task).length
+                else:
+                    self._ready.append((task, found))
                 self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return len(self._ready) + self._n_decoding < max(_AHEAD * self._batch_size, 2 * self._n_lanes)
+        few = len(self._ready) + self._n_decoding < 2 * self._n_lanes
+        return few or self._length_ahead < _AHEAD * self._batching.capacity
 
     def _device(self) -> None:
         while batch := self._take_ready():
-            self._run_padded(batch)
+            self._run_fixed(batch)
 
-    def _take_ready(self) -> list[tuple[_Task, NDArray[np.uint8]]]:
-        """A full batch of one image size; less where nothing is on its way; none once the lanes are stopped."""
+    def _take_ready(self) -> list[_Input]:
+        """A full batch of what runs together; less where nothing is on its way; none once the lanes are stopped."""
         with self._changed:
             while not self._stopped:
-                at_hand = len(self._ready)
-                if at_hand >= self._batch_size or (at_hand and not self._todo and not self._n_decoding):
-                    batch = [self._ready.popleft()]
-                    while (
-                        self._ready
-                        and len(batch) < self._batch_size
-                        and self._ready[0][1].shape == batch[0][1].shape
-                    ):
-                        batch.append(self._ready.popleft())
+                full = self._batching.is_full([_job(task).length for task, _ in self._ready])
+                if full or (self._ready and not self._todo and not self._n_decoding):
+                    chosen = set(self._batching.batches([found for _, found in self._ready])[0])
+                    batch = [one for at, one in enumerate(self._ready) if at in chosen]
+                    self._ready = [one for at, one in enumerate(self._ready) if at not in chosen]
+                    self._length_ahead -= sum(_job(task).length for task, _ in batch)
                     self._changed.notify_all()
                     return batch
                 self._changed.wait(_LOOK_S)
             return []
 
-    def _run_padded(self, batch: list[tuple[_Task, NDArray[np.uint8]]]) -> None:
-        """Run a batch at the full size: one shape means one set of kernels and one allocation."""
-        start = 0
-        while start < len(batch):
-            size = self._batch_size
-            part = batch[start : start + size]
-            pad = [part[-1][1]] * (size - len(part)) if self._n_taken > size else []
+    def _run_fixed(self, batch: list[_Input]) -> None:
+        """Run a batch in one of few shapes: each shape means one set of kernels and one allocation."""
+        left = batch
+        while left:
+            n = len(self._batching.batches([found for _, found in left])[0])
             try:
-                self._run([task for task, _ in part], [image for _, image in part] + pad)
+                self._run(left[:n], fixed=self._length_taken > self._batching.capacity)
             except DeviceMemoryError:
-                if size == 1:
+                if self._batching.smallest:
                     raise
-                self._batch_size = max(1, size // 2)
+                self._batching = self._batching.halved()
                 continue
-            start += size
+            left = left[n:]
 
     # --- both ---
 
-    def _pixels(self, task: _Task) -> NDArray[np.uint8] | None:
-        work, at = task
+    def _input(self, task: _Task) -> NDArray[Any] | None:
         if self._stopped:
             return None
         try:
-            return self._decode(work.jobs[at])
+            return self._decode(_job(task))
         except SampleError as error:
             self._fail(task, error)
             return None
 
-    def _run(self, tasks: list[_Task], images: list[NDArray[np.uint8]]) -> None:
-        """Compute the rows of ``tasks``, whose pixels come first in ``images``."""
+    def _run(self, batch: list[_Input], *, fixed: bool = False) -> None:
+        """Compute the rows of a batch."""
+        tasks = [task for task, _ in batch]
         try:
-            vectors = self._session.run(_stacked(images))
+            vectors = self._session.run(self._batching.stacked([found for _, found in batch], fixed=fixed))
         except GraphError as error:
             for task in tasks:
                 self._fail(task, SampleError(str(error)))
@@ -329,15 +335,6 @@ class Lanes:
                 work.over.set()
 
 
-def _stacked(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return images[0][None] if len(images) == 1 else np.stack(images)
-
-
-def _batches(
-    pixels: list[tuple[_Task, NDArray[np.uint8]]], size: int
-) -> list[list[tuple[_Task, NDArray[np.uint8]]]]:
-    """In batches of up to ``size`` images of one shape."""
-    shapes: dict[tuple[int, ...], list[tuple[_Task, NDArray[np.uint8]]]] = {}
-    for task, image in pixels:
-        shapes.setdefault(image.shape, []).append((task, image))
-    return [group[at : at + size] for group in shapes.values() for at in range(0, len(group), size)]
+def _job(task: _Task) -> Job:
+    work, at = task
+    return work.jobs[at]

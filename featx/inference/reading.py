@@ -15,18 +15,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
+from featx.inference.lanes import Job
 from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import sample_name
 from featx.store.digest import digest_array, digest_bytes
+from featx.store.files import identify
 
-__all__ = ["BUDGET_BYTES", "Read", "Reader", "Reading", "unreadable_path"]
+__all__ = [
+    "BUDGET_BYTES",
+    "ImageSource",
+    "Read",
+    "Reader",
+    "Reading",
+    "SampleReader",
+    "Source",
+    "unreadable_path",
+]
 
 BUDGET_BYTES = 8 << 20
 """What one reading holds of encoded files and of arrays made for it. What X holds anyway does not count."""
@@ -62,12 +73,16 @@ class Read:
         Its content, where the budget still held it.
     error : SampleError or None
         Why it could not be read.
+    identity : bytes
+        Of the file that was read, see :func:`featx.store.files.identify`; empty where the sample is no file, or the file changed
+        while it was read.
     """
 
     index: int
     key: bytes = b""
     content: Content | None = None
     error: SampleError | None = None
+    identity: bytes = b""
 
 
 class Reading:
@@ -99,8 +114,64 @@ class Reading:
             yield from part.result()
 
 
+class SampleReader(Protocol):
+    """Reads samples and makes what the network takes. A context manager; leaving it ends its threads."""
+
+    def begin(self, indices: NDArray[np.intp]) -> Reading:
+        """Start to read and digest samples whose digest is not known."""
+        ...
+
+    def prepared(self, jobs: list[Job]) -> list[Job]:
+        """The jobs of a window, in the order in which to compute them."""
+        ...
+
+    def read_again(self, index: int) -> tuple[Any, bytes]:
+        """The content of a sample that was not kept, and its digest now; raises SampleError."""
+        ...
+
+    def network_input(self, index: int, content: Any) -> NDArray[Any]:
+        """A sample ready for the network; raises SampleError."""
+        ...
+
+    def __enter__(self) -> SampleReader: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Source(Protocol):
+    """What the samples of a modality are."""
+
+    @property
+    def strings_are_paths(self) -> bool:
+        """Whether a string names a file, or is the content itself."""
+        ...
+
+    def open(self, samples: Sequence[Any], n_workers: int) -> SampleReader:
+        """A reader of these samples."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Images: files, encoded bytes, pictures and arrays.
+
+    Parameters
+    ----------
+    preprocess : ImagePreprocess
+    """
+
+    preprocess: ImagePreprocess
+    strings_are_paths: bool = True
+
+    def open(self, samples: Sequence[Any], n_workers: int) -> Reader:
+        """A reader of these samples."""
+        return Reader(samples, self.preprocess, n_workers)
+
+
 class Reader:
-    """Reads samples on threads of its own. A context manager; leaving it ends them.
+    """Reads images on threads of its own. A context manager; leaving it ends them.
 
     Parameters
     ----------
@@ -125,32 +196,31 @@ class Reader:
             reading.parts.append(self._threads.submit(self._read_all, chunk, reading))
         return reading
 
-    def pixels(self, index: int, content: Content | None) -> tuple[NDArray[np.uint8], bytes | None]:
-        """A sample ready for the network, uint8 (h, w, 3).
+    def prepared(self, jobs: list[Job]) -> list[Job]:
+        """The jobs of a window in the order in which to compute them: as they are."""
+        return jobs
 
-        Parameters
-        ----------
-        index : int
-        content : bytes, ndarray or None
-            From :class:`Read`; None reads it again.
-
-        Returns
-        -------
-        pixels : ndarray of uint8, shape (h, w, 3)
-        key : bytes or None
-            The digest where it was read again: a file may have changed since it was first digested.
+    def read_again(self, index: int) -> tuple[Content, bytes]:
+        """The content of a sample that was not kept, and its digest: a file may have changed since it was first read.
 
         Raises
         ------
         SampleError
         """
-        name, key = sample_name(self._samples[index], index), None
-        if content is None:
-            content = self._content(index, name)
-            key = _digest(content)
+        content, _ = self._content(index, sample_name(self._samples[index], index))
+        return content, _digest(content)
+
+    def network_input(self, index: int, content: Content) -> NDArray[np.uint8]:
+        """A sample ready for the network, uint8 (h, w, 3).
+
+        Raises
+        ------
+        SampleError
+        """
+        name = sample_name(self._samples[index], index)
         if isinstance(content, bytes):
-            return decode(content, self._preprocess, name=name, index=index), key
-        return fit(content, self._preprocess, name=name, index=index), key
+            return decode(content, self._preprocess, name=name, index=index)
+        return fit(content, self._preprocess, name=name, index=index)
 
     def __enter__(self) -> Reader:
         return self
@@ -166,26 +236,38 @@ class Reader:
     def _read(self, index: int, reading: Reading) -> Read:
         sample = self._samples[index]
         try:
-            content = self._content(index, sample_name(sample, index))
+            content, identity = self._content(index, sample_name(sample, index))
         except SampleError as error:
             return Read(index, error=error)
         kept = reading.holds(_cost_bytes(content, sample))
-        return Read(index, _digest(content), content if kept else None)
+        return Read(index, _digest(content), content if kept else None, identity=identity)
 
-    def _content(self, index: int, name: str) -> Content:
-        """A sample's encoded bytes, or its pixels as a canonical RGB array."""
+    def _content(self, index: int, name: str) -> tuple[Content, bytes]:
+        """A sample's encoded bytes, or its pixels as a canonical RGB array; and the identity of the file that was read."""
         sample = self._samples[index]
         if isinstance(sample, bytes):
-            return sample
+            return sample, b""
         if not isinstance(sample, str | Path):
-            return canonical(sample, self._preprocess, name=name, index=index)
+            return canonical(sample, self._preprocess, name=name, index=index), b""
         try:
             with open(sample, "rb", buffering=0, opener=_open_at_once) as file:
-                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    return file.read()
+                before = os.fstat(file.fileno())
+                if stat.S_ISREG(before.st_mode):
+                    content = file.read()
+                    return content, _identity(sample, before, os.fstat(file.fileno()), len(content))
         except OSError as error:
             raise UnreadableSampleError(_reason(error), index=index, name=name) from error
         raise UnreadableSampleError(unreadable_path(sample).message, index=index, name=name)
+
+
+def _identity(path: str | Path, before: os.stat_result, after: os.stat_result, n_read: int) -> bytes:
+    """What the file that was read is: not what has its name now, nor what had it when it was looked up."""
+    same = (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+        n_read,
+    )
+    return identify([path], look=lambda _: after).tobytes() if same else b""
 
 
 def _open_at_once(path: str, flags: int) -> int:

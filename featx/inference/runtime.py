@@ -45,14 +45,14 @@ order for another batch size stay near 1e-6; one shared quantisation scale moves
 
 
 class Session:
-    """A cut graph, ready to run: uint8 pixels in, float32 vectors out.
+    """A cut graph, ready to run: uint8 pixels or int32 token ids in, float32 vectors out.
 
     Safe to run from several threads at once. One thread computes a run on a CPU: lanes side by side beat one wide run.
 
     Parameters
     ----------
     model : bytes
-        A serialised graph from :func:`featx.backbones.surgery.cut_image_graph`.
+        A serialised graph from :mod:`featx.backbones.surgery`.
     device : Device
         Where it computes.
     external : mapping of str to ndarray of uint8
@@ -61,8 +61,10 @@ class Session:
         The batch size the graph insists on.
     coupled : bool
         Whether the graph is known to couple the rows of a batch.
-    probe : ndarray of uint8, shape (1, h, w, 3)
-        A picture the session can run, used to prove its device and the independence of its rows.
+    probe : ndarray, shape (1, ...)
+        A batch of one sample that the session can run, used to prove its device and the independence of its rows.
+    crowd : ndarray, shape (k, ...)
+        A batch that begins with the same sample, in texts padded, and holds others that are as different as can be.
     """
 
     def __init__(
@@ -73,23 +75,24 @@ class Session:
         external: Mapping[str, NDArray[np.uint8]],
         fixed_batch: int | None,
         coupled: bool,
-        probe: NDArray[np.uint8],
+        probe: NDArray[Any],
+        crowd: NDArray[Any],
     ) -> None:
         self.device = device
         self.fixed_batch = fixed_batch
         self._ort = _open(model, device, external, probe)
         self._input = self._ort.get_inputs()[0].name
         self._outputs = [output.name for output in self._ort.get_outputs()]
-        self._probe = probe
+        self._probe, self._crowd = probe, crowd
         self._independent: bool | None = False if coupled or fixed_batch is not None else None
         self._probing = threading.Lock()
 
-    def run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Vectors of a batch.
 
         Parameters
         ----------
-        batch : ndarray of uint8, shape (n, h, w, 3)
+        batch : ndarray of uint8, shape (n, h, w, 3), or of int32, shape (n, t)
 
         Returns
         -------
@@ -101,7 +104,7 @@ class Session:
         DeviceMemoryError
             The device has no memory for this batch.
         GraphError
-            The network cannot take pictures of this size.
+            The network cannot take samples of this size.
         """
         if self.fixed_batch is None or len(batch) == self.fixed_batch:
             return self._run(batch)
@@ -109,7 +112,7 @@ class Session:
         rows = [self._run(np.repeat(row[None], self.fixed_batch, axis=0)) for row in batch]
         return [np.concatenate([parts[i][:1] for parts in rows]) for i in range(len(self._outputs))]
 
-    def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _run(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
         try:
             outputs: list[NDArray[np.float32]] = self._ort.run(self._outputs, {self._input: batch})
         except Exception as error:  # ONNX Runtime raises its own types and bare RuntimeError alike
@@ -118,7 +121,8 @@ class Session:
                     f"{self.device}: out of memory for a batch of {len(batch)}."
                 ) from error
             shape = " x ".join(str(edge) for edge in batch.shape)
-            raise GraphError(f"ONNX Runtime cannot run the network on pixels of {shape}: {error}") from error
+            what = "pixels" if batch.dtype == np.uint8 else "tokens"
+            raise GraphError(f"ONNX Runtime cannot run the network on {what} of {shape}: {error}") from error
         return outputs
 
     @property
@@ -133,10 +137,7 @@ class Session:
             return self._independent
 
     def _probe_rows(self) -> bool:
-        row = self._probe[:1]
-        # Contrast in the neighbours matters: a shared quantisation scale shows only where the range of the batch moves.
-        together = self._run(np.concatenate([row, np.zeros_like(row), np.full_like(row, 255), 255 - row]))
-        alone = self._run(row)
+        together, alone = self._run(self._crowd), self._run(self._probe)
         return all(
             float(np.abs(a[0] - b[0]).max(initial=0))
             <= ROW_TOLERANCE * max(float(np.abs(b[0]).max(initial=0)), 1e-12)
@@ -145,7 +146,7 @@ class Session:
 
 
 def _open(
-    model: bytes, device: Device, external: Mapping[str, NDArray[np.uint8]], probe: NDArray[np.uint8]
+    model: bytes, device: Device, external: Mapping[str, NDArray[np.uint8]], probe: NDArray[Any]
 ) -> Any:
     import onnxruntime
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from featx.errors import InputError, SampleError
+from featx.inputs.containers import Wanted, collect, is_missing_value, kept, n_masked, refuse_empty
 from featx.inputs.refusals import array_problem
 
 __all__ = ["DigestSample", "as_samples", "sample_name"]
@@ -86,32 +87,15 @@ def as_samples(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
     >>> as_samples(["a.png", "b.png"])
     ['a.png', 'b.png']
     """
-    if isinstance(X, np.ndarray):
-        return _from_array(X, keep_errors)
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUTS":
+        return _stack(X)
     single = _single_kind(X)
     if single is not None:
         raise InputError(
             f"X is a single {single}, expected a list of samples: give [X]. For every image below a folder, "
             "featx.read_dataset(folder).samples."
         )
-    if isinstance(X, Sequence):
-        return _checked(X if isinstance(X, list | tuple) else list(X), keep_errors)
-    if isinstance(X, Iterator | Set | Mapping):
-        raise InputError(
-            f"X is a {type(X).__name__}, which cannot be read twice in one order: give list(X) of {_KINDS}."
-        )
-    if type(X).__name__ == "LazyFrame":  # asking it for its columns would already compute
-        raise InputError("X is a LazyFrame, which holds no samples yet: give X.collect().")
-    columns = _columns(X)
-    if columns is not None:
-        if len(columns) != 1:
-            raise _several_columns(columns)
-        return _from_series(X[columns[0]], keep_errors)
-    if hasattr(X, "to_numpy"):
-        return _from_series(X, keep_errors)
-    raise InputError(
-        f"X is a {type(X).__name__}: expected a list, array, Series or one-column frame of {_KINDS}."
-    )
+    return collect(X, _WANTED, keep_errors)
 
 
 def sample_name(sample: Any, index: int) -> str:
@@ -137,26 +121,15 @@ def sample_name(sample: Any, index: int) -> str:
     return f"sample {index} ({type(sample).__name__})"
 
 
-def _from_array(array: np.ndarray, keep_errors: bool) -> Sequence[Any]:
-    n_masked = _n_masked(array)
-    if n_masked:
+def _stack(array: np.ndarray) -> Sequence[Any]:
+    """Pixels of several images in one array."""
+    masked = n_masked(array)
+    if masked:
         raise InputError(
-            f"X is a masked array with {n_masked:,} masked entries, and featx has no pixels for them: give X.filled(0) for "
+            f"X is a masked array with {masked:,} masked entries, and featx has no pixels for them: give X.filled(0) for "
             "masked pixels, X.compressed() to drop masked samples."
         )
     array = np.ma.getdata(array)
-    if array.dtype.kind in "OU":
-        if array.ndim == 2 and array.shape[1] != 1:
-            raise _several_columns(range(array.shape[1]))
-        if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
-            return _checked(array.ravel().tolist(), keep_errors)
-        raise InputError(
-            f"X is an array of objects of shape {array.shape}: expected (n,) or (n, 1) of {_KINDS}."
-        )
-    if array.dtype.kind == "S":
-        raise InputError(
-            "X is an array of fixed-width bytes: for paths give X.astype(str); for images, a list."
-        )
     # Whatever the sizes: a rule that looked at them would take a grey stack and refuse a fold of it.
     if array.ndim == 2 or (array.ndim == 3 and array.dtype == np.uint8):
         raise InputError(
@@ -168,37 +141,12 @@ def _from_array(array: np.ndarray, keep_errors: bool) -> Sequence[Any]:
             f"X is a {array.dtype} array of shape {array.shape}: expected {_KINDS}, or a uint8 stack "
             "(n, h, w, 3)."
         )
-    if len(array) == 0:
-        raise InputError("X is empty: expected at least one sample.")
+    refuse_empty(cast(Sequence[Any], array))
     stack: Any = array  # (n, h, w, c); an ndarray has the len and the index of a sequence
     problem = array_problem(stack[0])
     if problem is not None:
         raise InputError(f"X is a stack, each sample {problem}")
     return stack
-
-
-def _from_series(series: Any, keep_errors: bool) -> Sequence[Any]:
-    # pandas says tolist, polars to_list, pyarrow to_pylist
-    for method in ("tolist", "to_list", "to_pylist"):
-        if hasattr(series, method):
-            return _checked(getattr(series, method)(), keep_errors)
-    return _from_array(np.asarray(series.to_numpy()), keep_errors)
-
-
-def _columns(X: Any) -> list[Any] | None:
-    """Column names of a pandas, polars or pyarrow frame; None where X is none."""
-    names = getattr(X, "column_names", None)
-    if names is None:
-        names = getattr(X, "columns", None)
-    return None if names is None or callable(names) else list(names)
-
-
-def _several_columns(columns: Sequence[Any] | Any) -> InputError:
-    names = ", ".join(map(str, columns)) or "none"
-    return InputError(
-        f"X has {len(columns)} columns ({names}), expected one column of samples. To use one beside others: "
-        'ColumnTransformer([("images", ImageFeatures(...), "path"), ("table", "passthrough", [...])]).'
-    )
 
 
 def _single_kind(X: Any) -> str | None:
@@ -219,28 +167,18 @@ def _is_pil_image(value: Any) -> bool:
 
 def _checked(samples: Sequence[Any], keep_errors: bool) -> Sequence[Any]:
     """The same sequence where nothing needs changing: plain paths cost no new objects."""
-    if len(samples) == 0:
-        raise InputError("X is empty: expected at least one sample.")
+    refuse_empty(samples)
     if set(map(type, samples)) == {str}:
         special = _special_indices(samples)
     else:
-        samples = [_kept(_sample, value, index, keep_errors) for index, value in enumerate(samples)]
+        samples = [kept(_sample, value, index, keep_errors) for index, value in enumerate(samples)]
         special = [i for i, sample in enumerate(samples) if isinstance(sample, str) and _is_special(sample)]
     if not special:
         return samples
     changed = list(samples)
     for index in special:
-        changed[index] = _kept(_special, changed[index], index, keep_errors)
+        changed[index] = kept(_special, changed[index], index, keep_errors)
     return changed
-
-
-def _kept(check: Callable[[Any, int], Any], value: Any, index: int, keep_errors: bool) -> Any:
-    try:
-        return check(value, index)
-    except SampleError as error:
-        if not keep_errors:
-            raise
-        return error
 
 
 def _is_special(text: str) -> bool:
@@ -265,10 +203,10 @@ def _sample(value: Any, index: int) -> Any:
     if isinstance(value, np.ndarray):
         if value.ndim == 0 and value.dtype.kind in "OU":
             return _sample(value.item(), index)
-        n_masked = _n_masked(value)
-        if n_masked:
+        masked = n_masked(value)
+        if masked:
             raise SampleError(
-                f"a masked array with {n_masked:,} masked entries, and featx has no pixels for them: give array.filled(0).",
+                f"a masked array with {masked:,} masked entries, and featx has no pixels for them: give array.filled(0).",
                 index=index,
                 name=sample_name(value, index),
             )
@@ -283,7 +221,7 @@ def _sample(value: Any, index: int) -> Any:
         return os.fsdecode(value)
     if _is_pil_image(value):
         return value
-    if _is_missing(value):
+    if is_missing_value(value):
         raise SampleError(
             f'the sample is missing ({value!r}). Remove the row, give it a path, or pass on_error="nan".',
             index=index,
@@ -308,17 +246,6 @@ _CONVERT: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _n_masked(array: np.ndarray) -> int:
-    return int(np.ma.count_masked(array)) if isinstance(array, np.ma.MaskedArray) else 0
-
-
-def _is_missing(value: Any) -> bool:
-    """None, NaN of any float type, pandas' NA and NaT."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
 def _special(text: str, index: int) -> DigestSample:
     """A digest, or the error that this text is."""
     name = f"sample {index}"
@@ -340,3 +267,6 @@ def _special(text: str, index: int) -> DigestSample:
             name=text[:60],
         )
     return DigestSample(key)
+
+
+_WANTED = Wanted(kinds=_KINDS, step='"images", ImageFeatures(...), "path"', check=_checked)

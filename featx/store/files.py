@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os.path import isabs
 from struct import Struct
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from featx.store.digest import DIGEST_BYTES, Keys, digest_many
 from featx.store.store import EmbeddingStore
 
-__all__ = ["FileDigests"]
+__all__ = ["FileDigests", "identify"]
 
 SPACE = "file-digests"
 _DESCRIPTION = {
@@ -37,6 +37,9 @@ _WORD = (1 << 64) - 1
 _KIND_BITS = stat.S_IFMT(0xFFFF)  # the bits of st_mode that say what it is
 # The last bit of an identity says that the file was changed just now: such an identity is never stored, so never found.
 _RECENT_BIT = np.uint8(1)
+
+
+Look = Callable[[str], os.stat_result]
 
 
 class FileDigests:
@@ -64,7 +67,7 @@ class FileDigests:
             Content digests; zeros where not known.
         known : (n,) bool
         identities : (n, 16) uint8
-            What to pass to `remember` once a file has been read. All zeros where there is no such file, or
+            What the files are now. All zeros where there is no such file, or
             something else (a folder, a named pipe, a device) has its name: nothing is raised, so that the
             caller can say which one it was.
         """
@@ -85,7 +88,7 @@ class FileDigests:
         Parameters
         ----------
         identities : (n, 16) uint8
-            From `lookup`, taken before the files were read.
+            From `identify`, of the very files that were read; zeros where one changed meanwhile.
         keys : (n, 16) uint8
             Digests of the very bytes that were read.
 
@@ -102,12 +105,14 @@ class FileDigests:
             self._store.put(SPACE, identities[settled], keys[settled])
 
 
-def identify(paths: Sequence[str | os.PathLike[str]]) -> Keys:
+def identify(paths: Sequence[str | os.PathLike[str]], *, look: Look = os.stat) -> Keys:
     """Identities of files, as `FileDigests.lookup` returns them.
 
     Parameters
     ----------
     paths : sequence of n paths
+    look : callable
+        What says how a file is; whoever has one open gives what is true of that one, whatever has its name by now.
 
     Returns
     -------
@@ -116,19 +121,21 @@ def identify(paths: Sequence[str | os.PathLike[str]]) -> Keys:
     """
     missing: list[int] = []
     recent: list[int] = []
-    identities = digest_many(_looks(paths, missing, recent))
+    identities = digest_many(_looks(paths, missing, recent, look))
     identities[:, -1] &= ~_RECENT_BIT
     identities[recent, -1] |= _RECENT_BIT
     identities[missing] = 0
     return identities
 
 
-def _looks(paths: Iterable[str | os.PathLike[str]], missing: list[int], recent: list[int]) -> Iterator[bytes]:
+def _looks(
+    paths: Iterable[str | os.PathLike[str]], missing: list[int], recent: list[int], look: Look
+) -> Iterator[bytes]:
     """What makes each file the same file, as bytes; notes which are missing or were changed just now.
 
     One pass without function calls of our own: beside the system call, this loop is most of what a warm run costs.
     """
-    look, pack = os.stat, _FIELDS.pack
+    pack = _FIELDS.pack
     kind_bits, regular = _KIND_BITS, stat.S_IFREG
     here = os.path.join(os.getcwd(), "")
     after_ns = time.time_ns() - _RECENT_NS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 from featx import EmbeddingStore, ImageFeatures
+from featx.inference.lanes import Job
+from featx.inference.reading import Reader, Reading
 from featx.inference.runtime import Session
 from featx.testing import counted_rows, tiny_backbone
 
@@ -201,3 +205,60 @@ def test_doubles_are_folded_without_a_store_too(tiny: Path, pictures: list[str])
     with counted_rows() as rows:
         ImageFeatures(tiny, cache=None).fit_transform(pictures * 2)
     assert rows.n == len(pictures)
+
+
+def settled(*folders: Path) -> None:
+    """Date files so far back that their digests are remembered."""
+    for folder in folders:
+        for path in folder.iterdir():
+            os.utime(path, (1e9, 1e9))
+    time.sleep(2.1)  # the change time, which nobody can set
+
+
+def test_a_link_moved_during_a_run_and_back_serves_no_other_vectors(
+    tiny: Path, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, chosen in (("v1", pictures[:30]), ("v2", pictures[30:60])):
+        (tmp_path / name).mkdir()
+        for i, path in enumerate(chosen):
+            shutil.copy(path, tmp_path / name / f"{i:02}.png")
+    settled(tmp_path / "v1", tmp_path / "v2")
+    link = tmp_path / "data"
+    link.symlink_to("v1")
+    X = [str(link / f"{i:02}.png") for i in range(30)]
+    truth = ImageFeatures(tiny, cache=None).fit_transform(X)
+    begin = Reader.begin
+
+    def moved(self: Reader, indices: np.ndarray) -> object:
+        link.unlink()
+        link.symlink_to("v2")
+        return begin(self, indices)
+
+    with monkeypatch.context() as during:
+        during.setattr(Reader, "begin", moved)
+        ImageFeatures(tiny, cache=tmp_path / "cache").fit_transform(X)
+    link.unlink()
+    link.symlink_to("v1")
+    again = ImageFeatures(tiny, cache=tmp_path / "cache").fit_transform(X)
+    np.testing.assert_allclose(again, truth, atol=1e-5 * np.abs(truth).max())
+
+
+def test_a_file_that_vanishes_does_not_take_its_doubles_along(
+    tiny: Path, pictures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        shutil.copy(pictures[0], tmp_path / name)
+    first, double = str(tmp_path / "a.png"), str(tmp_path / "b.png")
+    monkeypatch.setattr(Reading, "holds", lambda self, n_bytes: False)  # everything is read twice
+    begin = Reader.prepared
+
+    def vanish(self: Reader, jobs: list[Job]) -> list[Job]:
+        Path(first).unlink(missing_ok=True)
+        return begin(self, jobs)
+
+    monkeypatch.setattr(Reader, "prepared", vanish)
+    features = ImageFeatures(tiny, cache=tmp_path / "cache", on_error="nan").fit(None)
+    extraction = features.extract([first, double, pictures[1]])
+    assert list(extraction.errors) == [0]
+    assert "no such file" in str(extraction.errors[0])
+    assert np.isfinite(extraction.vectors[1:]).all()

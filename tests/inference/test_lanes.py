@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featx.errors import DeviceMemoryError, UnreadableSampleError
+from featx.inference.batching import ImageBatching
 from featx.inference.lanes import Job, Lanes, Work
 
 
@@ -46,7 +47,7 @@ def lanes_of(
         session=session,  # type: ignore[arg-type]  # a stand-in
         widths=(2,),
         n_lanes=n_lanes,
-        batch_size=batch_size,
+        batching=ImageBatching(batch_size),
         on_cpu=on_cpu,
         stop_on_error=stop_on_error,
         advance=lambda n: None,

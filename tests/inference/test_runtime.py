@@ -20,6 +20,10 @@ from featx.testing import tiny_backbone
 PROBE = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
 
 
+def crowd_of(row: np.ndarray) -> np.ndarray:
+    return np.concatenate([row, np.zeros_like(row), np.full_like(row, 255), 255 - row])
+
+
 def session_of(folder: Path, *, coupled: bool = False, probe: np.ndarray = PROBE) -> Session:
     backbone = Backbone.open(folder)
     graph = backbone.cut([backbone.space()])
@@ -30,6 +34,7 @@ def session_of(folder: Path, *, coupled: bool = False, probe: np.ndarray = PROBE
         fixed_batch=backbone.info.fixed_batch,
         coupled=coupled,
         probe=probe,
+        crowd=crowd_of(probe),
     )
 
 
@@ -79,6 +84,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(tmp_path: Path) -> None:
             fixed_batch=None,
             coupled=False,
             probe=PROBE,
+            crowd=crowd_of(PROBE),
         )
 
 
@@ -125,6 +131,7 @@ def test_a_graph_that_cannot_run_is_a_graph_error(tmp_path: Path) -> None:
             fixed_batch=None,
             coupled=False,
             probe=PROBE,
+            crowd=crowd_of(PROBE),
         )
 
 

@@ -1,0 +1,110 @@
+"""Texts tokenised and put in order ahead of their computation.
+
+A text is its own content, so nothing is read: its digest is known at once, and only those that no lookup answers are tokenised.
+The texts of a window are computed longest first, so that runs hold texts of nearly one length and the lanes end together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.backbones.text_preprocess import TextPreprocess
+from featx.errors import SampleError
+from featx.inference.lanes import Job
+from featx.inference.reading import Reading
+from featx.inputs.texts import TextTokenizer
+from featx.store.digest import digest_text
+
+__all__ = ["TextReader", "TextSource"]
+
+_NO_TOKENS = (
+    "the tokenizer finds no token in it, so there is nothing to embed. Leave it out, or give a prompt."
+)
+
+
+@dataclass(slots=True)
+class TextSource:
+    """Texts, and how many of them were cut off.
+
+    Parameters
+    ----------
+    tokenizer_path : Path
+    preprocess : TextPreprocess
+    strings_are_paths : bool
+        They are texts.
+    n_encoded, n_truncated : int
+        Texts that were tokenised, and those of them that were longer than the longest input.
+    """
+
+    tokenizer_path: Path
+    preprocess: TextPreprocess
+    strings_are_paths: bool = False
+    n_encoded: int = 0
+    n_truncated: int = 0
+
+    def open(self, samples: Sequence[Any], n_workers: int) -> TextReader:
+        """A reader of these samples."""
+        return TextReader(samples, self, TextTokenizer(self.tokenizer_path, self.preprocess))
+
+
+class TextReader:
+    """Tokenises what must be computed. A context manager, as readers are; it holds nothing open.
+
+    Parameters
+    ----------
+    samples : sequence
+        From :func:`featx.inputs.texts.as_texts`.
+    source : TextSource
+        Told how many texts were cut off.
+    tokenizer : TextTokenizer
+    """
+
+    def __init__(self, samples: Sequence[Any], source: TextSource, tokenizer: TextTokenizer) -> None:
+        self._samples = samples
+        self._source = source
+        self._tokenizer = tokenizer
+
+    def begin(self, indices: NDArray[np.intp]) -> Reading:
+        """Nothing: every text is known."""
+        return Reading()
+
+    def prepared(self, jobs: list[Job]) -> list[Job]:
+        """The jobs of a window with their token ids, longest first."""
+        ids, n_truncated = self._tokenizer.encode([self._samples[job.indices[0]] for job in jobs])
+        self._source.n_encoded += len(jobs)
+        self._source.n_truncated += n_truncated
+        for job, found in zip(jobs, ids, strict=True):
+            job.content, job.length = found, len(found)
+        return sorted(jobs, key=lambda job: -job.length)
+
+    def read_again(self, index: int) -> tuple[Any, bytes]:
+        """Token ids of a text and its digest."""
+        text = self._samples[index]
+        return self._tokenizer.encode([text])[0][0], digest_text(text)
+
+    def network_input(self, index: int, content: Any) -> NDArray[np.int32]:
+        """Token ids int32 (t,) of a job.
+
+        Raises
+        ------
+        SampleError
+            A text without tokens.
+        """
+        if not len(content):
+            raise SampleError(_NO_TOKENS, index=index)
+        return np.asarray(content, dtype=np.int32)
+
+    def __enter__(self) -> TextReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end."""
