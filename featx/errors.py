@@ -13,6 +13,7 @@
     │   │   └── HubUnreachableError (ConnectionError) ... and the model hub that has it cannot be reached
     │   ├── GraphError                               not ONNX, truncated, or a shape featx cannot cut
     │   ├── PreprocessError                          preprocessing missing or not expressible
+    │   ├── ConversionError                          no ONNX file of a network agrees with the original
     │   └── DigestMismatchError                      a file is not the one its card describes
     ├── SpaceMismatchError      (ValueError)         a fitted transformer met another feature space
     ├── DeviceError             (RuntimeError)       the device asked for does not compute
@@ -41,6 +42,7 @@ __all__ = [
     "ArtifactError",
     "BackboneError",
     "BackboneNotFoundError",
+    "ConversionError",
     "DatasetError",
     "DeviceError",
     "DeviceMemoryError",
@@ -169,6 +171,10 @@ class GraphError(BackboneError):
 
 class PreprocessError(BackboneError):
     """Preprocessing is missing, or cannot be expressed."""
+
+
+class ConversionError(BackboneError):
+    """A network cannot be exported, or what was exported does not agree with its original."""
 
 
 class DigestMismatchError(BackboneError):
