@@ -30,7 +30,8 @@ _HTTP_CLIENTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore"}
 def cache_folder() -> Path:
     """Where huggingface_hub keeps repositories."""
     home = os.environ.get("HF_HOME")
-    chosen = os.environ.get("HF_HUB_CACHE") or (home and os.path.join(home, "hub"))
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    chosen = named or (home and os.path.join(home, "hub"))
     if chosen:
         return Path(os.path.expandvars(chosen)).expanduser()
     from huggingface_hub import constants

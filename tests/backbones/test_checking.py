@@ -13,10 +13,13 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from featx.backbones import checking
 from featx.backbones.backbone import RULES, Backbone
 from featx.backbones.checking import BackboneCheck, check
-from featx.backbones.golden import golden_vectors, probe_alone, probe_among_others
-from featx.errors import BackboneNotFoundError
+from featx.backbones.golden import golden_vectors, open_session, probe_alone, probe_among_others
+from featx.errors import BackboneNotFoundError, DeviceError
+from featx.inference.devices import Device
+from featx.inference.runtime import Session
 from featx.testing import tiny_backbone
 
 
@@ -167,6 +170,40 @@ def test_int8_rows_that_depend_on_their_batch_are_told(weights: Path) -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1_fp16", "resnet56_cifar10"])
 def test_real_backbones_pass(weights: Path, name: str) -> None:
     assert {one.status for one in check(weights / name)} <= {"ok", "note"}
+
+
+@pytest.mark.parametrize(("shift", "status"), [(1e-5, "ok"), (1e-2, "problem"), (np.nan, "problem")])
+def test_a_second_device_is_held_to_the_first(
+    net: Path, monkeypatch: pytest.MonkeyPatch, shift: float, status: str
+) -> None:
+    class Elsewhere:
+        """A device that computes what the CPU does, and a little more."""
+
+        def __init__(self, session: Session) -> None:
+            self.session = session
+
+        def run(self, batch: Any) -> list[Any]:
+            return [rows + shift * np.abs(rows).max() for rows in self.session.run(batch)]
+
+    def open_anywhere(backbone: Backbone, spaces: Any, device: Device) -> Any:
+        session = open_session(backbone, spaces, Device("cpu"))
+        return session if device.kind == "cpu" else Elsewhere(session)
+
+    monkeypatch.setattr(checking, "why_not_cuda", lambda: None)
+    monkeypatch.setattr(checking, "open_session", open_anywhere)
+    assert by_name(net)["cuda"].status == status
+
+
+def test_a_device_that_does_not_compute_is_told(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(backbone: Backbone, spaces: Any, device: Device) -> Any:
+        if device.kind == "cuda":
+            raise DeviceError("cuda: its libraries are missing.")
+        return open_session(backbone, spaces, device)
+
+    monkeypatch.setattr(checking, "why_not_cuda", lambda: None)
+    monkeypatch.setattr(checking, "open_session", refuse)
+    found = by_name(net)["cuda"]
+    assert (found.status, found.detail) == ("note", "not compared: cuda: its libraries are missing.")
 
 
 def test_without_preprocessing_what_can_be_looked_at_is(net: Path) -> None:
