@@ -140,7 +140,7 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} was fitted in another feature space ({'; '.join(changes) or 'other taps'}). "
                 "Fit again, or restore the backbone and parameters it was fitted with."
             )
-        samples = self._samples(X)
+        samples = self.samples_of(X)
         device = resolve_device(self.device)
         feed = self._feed(backbone, device)
         plan = self._plan(backbone, spaces, store, device, feed)
@@ -171,7 +171,7 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
 
     # --- what a modality says ---
 
-    def _samples(self, X: Any) -> Sequence[Any]:
+    def samples_of(self, X: Any) -> Sequence[Any]:
         """X as a sequence of samples."""
         raise NotImplementedError
 
@@ -212,7 +212,10 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         return backbone, [backbone.space(tap, self.pooling, precision=self.precision) for tap in self._taps()]
 
     def _open(self, files: FileDigests) -> Backbone:
-        own = Backbone.open(self.backbone, modality=self.modality, files=files)
+        return self.opened(Backbone.open(self.backbone, modality=self.modality, files=files))
+
+    def opened(self, own: Backbone) -> Backbone:
+        """A backbone with the preprocessing that the parameters ask for."""
         asked = self._preprocess(own)
         return own if asked is None else Backbone.open(own, preprocess=asked)
 

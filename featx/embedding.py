@@ -11,6 +11,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,9 +19,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.errors import DatasetError, ParameterError, SampleError
-from featx.features import ImageFeatures
+from featx.features import ImageFeatures, TextFeatures
 from featx.inputs.datasets import Dataset, read_samples
 from featx.inputs.samples import sample_name
 from featx.outputs import check_output, npy_path, write_output
@@ -66,34 +68,36 @@ class Embedding:
 def embed(
     data: DataLike,
     *,
-    backbone: str | os.PathLike[str] | Backbone = "compact",
+    backbone: str | os.PathLike[str] | Backbone | None = None,
     skip_unreadable: bool = False,
     verbose: bool = False,
     **features: Any,
 ) -> Embedding:
-    """Embed every image of a data set.
+    """Embed every image or text of a data set.
 
     Parameters
     ----------
     data : Dataset or path
         See :func:`featx.read_dataset`; labels are not needed.
-    backbone : str, path or Backbone
-        See :class:`featx.ImageFeatures`.
+    backbone : str, path or Backbone, optional
+        See :class:`featx.ImageFeatures` and :class:`featx.TextFeatures`, whose defaults None takes.
     skip_unreadable : bool
-        Give rows of NaN to images that cannot be read, instead of raising.
+        Give rows of NaN to samples that cannot be read, instead of raising.
     verbose : bool
         Show progress.
     **features
-        Further parameters of :class:`featx.ImageFeatures`: ``tap``, ``pooling``, ``device``, ``cache`` ...
+        Further parameters of these: ``tap``, ``pooling``, ``device``, ``cache`` ...
 
     Raises
     ------
     DatasetError
-        No data set there, or no image of it can be read.
+        No data set there, or no sample of it can be read.
     BackboneError, SampleError, ParameterError
     """
-    transformer = make_features(backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features)
     dataset = data if isinstance(data, Dataset) else read_samples(data)
+    transformer = make_features(
+        dataset.modality, backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features
+    )
     try:
         extraction = transformer.fit(None).extract(dataset.samples)
     except SampleError as error:
@@ -102,7 +106,7 @@ def embed(
     if len(errors) == len(dataset):
         first = errors[min(errors)]
         raise DatasetError(
-            f"{dataset.name}: none of its {len(dataset)} images could be read. The first: {first}"
+            f"{dataset.name}: none of its {len(dataset)} {dataset.noun} could be read. The first: {first}"
         )
     keys = extraction.keys.copy()
     keys[sorted(errors)] = 0  # a file that was read and not decoded has a digest, and no vector
@@ -124,28 +128,30 @@ def placed(error: SampleError, dataset: Dataset) -> SampleError:
 
 
 def make_features(
-    backbone: str | os.PathLike[str] | Backbone,
+    modality: str,
+    backbone: str | os.PathLike[str] | Backbone | None = None,
     *,
     skip_unreadable: bool = False,
     verbose: bool = False,
     **parameters: Any,
-) -> ImageFeatures:
-    """An unfitted :class:`featx.ImageFeatures`; names that it does not know are refused in words.
+) -> BackboneFeatures:
+    """An unfitted :class:`featx.ImageFeatures` or :class:`featx.TextFeatures`; names that it does not know are refused in words.
 
     Raises
     ------
     ParameterError
     """
-    known = sorted(set(ImageFeatures().get_params()) - {"backbone", "on_error", "verbose"})
+    kind: type[BackboneFeatures] = ImageFeatures if modality == "image" else TextFeatures
+    known = sorted(set(kind().get_params()) - {"backbone", "on_error", "verbose"})
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         hint = " on_error is skip_unreadable here." if "on_error" in unknown else ""
         raise ParameterError(
-            f"unknown parameter(s) {', '.join(unknown)}; of ImageFeatures' parameters {', '.join(known)} can be given.{hint}"
+            f"unknown parameter(s) {', '.join(unknown)}; of {kind.__name__}'s parameters {', '.join(known)} can be given.{hint}"
         )
-    return ImageFeatures(
-        backbone, on_error="nan" if skip_unreadable else "raise", verbose=verbose, **parameters
-    )
+    if backbone is not None:
+        parameters["backbone"] = backbone
+    return kind(on_error="nan" if skip_unreadable else "raise", verbose=verbose, **parameters)
 
 
 def embedding_files(out: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path, Path]:
@@ -194,7 +200,7 @@ def write_embedding(
         "n": len(embedding.vectors),
         "spaces": [{"id": space.id, **space.to_dict()} for space in embedding.spaces],
     }
-    table = _manifest(embedding).encode("utf-8", "surrogateescape")
+    table = _manifest(embedding).encode()
     text = (json.dumps(described, indent=2) + "\n").encode()
     write_output(array, lambda file: np.save(file, embedding.vectors))
     write_output(manifest, lambda file: file.write(table))
@@ -204,11 +210,10 @@ def write_embedding(
 
 def _manifest(embedding: Embedding) -> str:
     dataset = embedding.dataset
-    columns: dict[str, Sequence[Any]] = {
-        "row": range(len(dataset)),
-        "file": [_file(sample, i, dataset.root) for i, sample in enumerate(dataset.samples)],
-        "digest": ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys],
-    }
+    columns: dict[str, Sequence[Any]] = {"row": range(len(dataset))}
+    if dataset.modality == "image":  # texts stay where they are
+        columns["file"] = [_file(sample, i, dataset.root) for i, sample in enumerate(dataset.samples)]
+    columns["digest"] = ["" if not key.any() else f"digest:{key.tobytes().hex()}" for key in embedding.keys]
     optional = {"label": dataset.labels, "group": dataset.groups, "split": dataset.split}
     columns |= {name: values.tolist() for name, values in optional.items() if values is not None}
     text = io.StringIO(newline="")
@@ -220,7 +225,7 @@ def _manifest(embedding: Embedding) -> str:
 
 def _file(sample: Any, index: int, root: str) -> str:
     name = sample_name(sample, index)
-    try:
-        return Path(name).relative_to(root).as_posix()
-    except ValueError:
-        return name
+    with suppress(ValueError):
+        name = Path(name).relative_to(root).as_posix()
+    # Names that no CSV in UTF-8 can hold are written with escapes: to be read by people, and by nobody as a path.
+    return name.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")

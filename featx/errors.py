@@ -130,7 +130,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     " Did you mean 'stage3'?"
     """
     lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
     return f" Did you mean {lower[near[0]]!r}?" if near else ""
 
 

@@ -121,7 +121,7 @@ class ImageFeatures(BackboneFeatures):
         self.on_error = on_error
         self.verbose = verbose
 
-    def _samples(self, X: Any) -> Sequence[Any]:
+    def samples_of(self, X: Any) -> Sequence[Any]:
         return as_samples(X, keep_errors=self.on_error == "nan")
 
     def _preprocess(self, own: Backbone) -> Preprocess | None:
@@ -236,7 +236,7 @@ class TextFeatures(BackboneFeatures):
         self.on_error = on_error
         self.verbose = verbose
 
-    def _samples(self, X: Any) -> Sequence[Any]:
+    def samples_of(self, X: Any) -> Sequence[Any]:
         return as_texts(X, keep_errors=self.on_error == "nan")
 
     def _preprocess(self, own: Backbone) -> TextPreprocess:

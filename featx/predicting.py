@@ -1,4 +1,4 @@
-"""``predict``: the labels of images by a saved or fitted pipeline, each with what went wrong where something did."""
+"""``predict``: the labels of images or texts by a saved or fitted pipeline, each with what went wrong where something did."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.artifact import load
-from featx.errors import ParameterError, SampleError
-from featx.features import ImageFeatures
-from featx.inputs.samples import as_samples, sample_name
+from featx.backbone_features import BackboneFeatures
+from featx.errors import ParameterError, SampleError, without_advice
+from featx.inputs.samples import sample_name
 from featx.store.store import EmbeddingStore
 
 __all__ = ["Predictions", "predict"]
@@ -29,7 +29,7 @@ class Predictions:
     Parameters
     ----------
     names : list of str
-        Paths as they were given; of other samples position and kind.
+        Paths or texts as they were given; of other samples position and kind.
     labels : ndarray of object, shape (n,)
         None where a sample could not be read.
     classes : ndarray, shape (k,)
@@ -38,6 +38,8 @@ class Predictions:
         NaN where a sample could not be read.
     errors : dict of int to SampleError
         What could not be read, by index.
+    modality : {"image", "text"}
+        What the samples are.
     """
 
     names: list[str]
@@ -45,19 +47,23 @@ class Predictions:
     classes: NDArray[Any]
     probabilities: NDArray[np.float64] | None
     errors: dict[int, SampleError] = field(default_factory=dict)
+    modality: str = "image"
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a sample, all of the same keys: ``file``, ``label``, a probability ``p_<class>`` each, ``error``.
+        """One dict a sample, all of the same keys: ``file`` or ``text``, ``label``, a probability ``p_<class>`` each, ``error``.
 
         Label and probabilities are None where the sample could not be read, and ``error`` is "" where it could.
         """
         rows: list[dict[str, Any]] = []
         for i, name in enumerate(self.names):
-            row: dict[str, Any] = {"file": name, "label": self.labels[i]}
+            row: dict[str, Any] = {
+                "file" if self.modality == "image" else "text": name,
+                "label": self.labels[i],
+            }
             if self.probabilities is not None:
                 values = [None] * len(self.classes) if i in self.errors else self.probabilities[i].tolist()
                 row |= {f"p_{c}": p for c, p in zip(self.classes, values, strict=True)}
-            row["error"] = self.errors[i].message if i in self.errors else ""
+            row["error"] = without_advice(self.errors[i].message) if i in self.errors else ""
             rows.append(row)
         return rows
 
@@ -71,20 +77,21 @@ def predict(
     skip_unreadable: bool = False,
     verbose: bool = False,
 ) -> Predictions:
-    """Predict the labels of images with a saved or fitted pipeline.
+    """Predict the labels of images or texts with a saved or fitted pipeline.
 
     Parameters
     ----------
     model : path or estimator
-        An artefact's folder, or a fitted Pipeline whose first step is an :class:`featx.ImageFeatures`, or a search over one.
-    samples : sequence of images
-        What :class:`featx.ImageFeatures` takes.
+        An artefact's folder, or a fitted Pipeline whose first step is an :class:`featx.ImageFeatures` or
+        :class:`featx.TextFeatures`, or a search over one.
+    samples : sequence of images or texts
+        What that step takes.
     device : str, optional
         Where to compute; None keeps what the pipeline says.
     cache : "default", path, EmbeddingStore or None
         Where vectors are kept, for a saved pipeline.
     skip_unreadable : bool
-        Give no label to images that cannot be read, instead of raising.
+        Give no label to samples that cannot be read, instead of raising.
     verbose : bool
         Show progress.
 
@@ -101,21 +108,23 @@ def predict(
     pipeline: Any = load(model, device=device, cache=cache) if saved else model
     pipeline = getattr(pipeline, "best_estimator_", pipeline)
     transformer = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if not isinstance(transformer, ImageFeatures) or len(pipeline) < 2:
+    if not isinstance(transformer, BackboneFeatures) or len(pipeline) < 2:
         found = (
             type(pipeline).__name__
             if transformer is None
             else f"Pipeline that begins with a {type(transformer).__name__}"
         )
         raise ParameterError(
-            f"{model if saved else type(model).__name__}: expected a Pipeline whose first step is an ImageFeatures and whose "
-            f"last is a head, found a {found}. From Python, featx.load(folder).predict(X) takes what it was fitted on."
+            f"{model if saved else type(model).__name__}: expected a Pipeline whose first step is an ImageFeatures or "
+            f"TextFeatures and whose last is a head, found a {found}. From Python, "
+            "featx.load(folder).predict(X) takes what it was fitted on."
         )
     chosen = {"on_error": "nan" if skip_unreadable else "raise", "verbose": verbose}
     if device is not None:
         chosen["device"] = device
-    given = as_samples(samples, keep_errors=skip_unreadable)
-    extraction = _with(transformer, **chosen).extract(given)
+    transformer = _with(transformer, **chosen)
+    given = transformer.samples_of(samples)
+    extraction = transformer.extract(given)
     head = pipeline[1:]
     n = len(extraction.vectors)
     good = np.asarray([i for i in range(n) if i not in extraction.errors], dtype=np.intp)
@@ -134,11 +143,12 @@ def predict(
         classes=classes,
         probabilities=probabilities,
         errors=extraction.errors,
+        modality=transformer.modality,
     )
 
 
-def _with(fitted: ImageFeatures, **parameters: Any) -> ImageFeatures:
+def _with(fitted: BackboneFeatures, **parameters: Any) -> BackboneFeatures:
     """A fitted transformer with other parameters, the given one left as it is."""
-    other = ImageFeatures(**{**fitted.get_params(deep=False), **parameters})
+    other = type(fitted)(**{**fitted.get_params(deep=False), **parameters})
     other.__dict__ |= {name: value for name, value in vars(fitted).items() if name.endswith("_")}
     return other

@@ -8,6 +8,8 @@ folds that split patients took margins for half as large again as they are (scal
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,9 @@ _LOG_SCALES = (
     -7.0,
     7.0,
 )  # a margin of 1 means odds between 1.001 and e^1000: beyond either end nothing changes
+
+
+_ONE_GENERATOR = threading.Lock()
 
 
 class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
@@ -120,7 +125,7 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         units = None if groups is None else column_or_1d(groups)
         check_consistent_length(rows, units)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        self.machine_ = self._machine(rows, seed).fit(rows, labels)
+        self.machine_ = _fitted(self._machine(rows, seed), rows, labels)
         self.scale_ = self._calibrate(rows, labels, codes, units, seed)
         return self
 
@@ -180,13 +185,20 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         for train, test in kind(n_folds, shuffle=True, random_state=seed).split(rows, codes, groups):
             if len(np.unique(codes[train])) == n_classes:  # large groups can take a class out of a fold
-                machine = self._machine(rows[train], seed).fit(rows[train], labels[train])
+                machine = _fitted(self._machine(rows[train], seed), rows[train], labels[train])
                 margins[test] = _as_columns(machine.decision_function(rows[test]))
         known = ~np.isnan(margins[:, 0])
         if not known.any():
             return 1.0
         weights = compute_sample_weight(self.class_weight, labels)[known]
         return _scale_of(margins[known], codes[known], weights)
+
+
+def _fitted(machine: LinearSVC | SVC, rows: NDArray[np.floating], labels: NDArray[Any]) -> LinearSVC | SVC:
+    # liblinear draws its order of coordinates from the C library's one generator: threads that fit at the same time would take
+    # numbers from each other, and no seed would repeat a run.
+    with _ONE_GENERATOR if isinstance(machine, LinearSVC) else nullcontext():
+        return machine.fit(rows, labels)
 
 
 def _as_columns(margins: NDArray[np.float64]) -> NDArray[np.float64]:

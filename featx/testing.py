@@ -24,8 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx.inference.runtime import Session
+from featx.testing_texts import tiny_text_backbone
 
-__all__ = ["FeaturesConformance", "counted_rows", "tiny_backbone"]
+__all__ = ["FeaturesConformance", "counted_rows", "tiny_backbone", "tiny_text_backbone"]
 
 
 def tiny_backbone(

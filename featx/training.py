@@ -27,7 +27,6 @@ from featx.evaluation.folds import make_folds, most_folds
 from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
 from featx.heads import HEAD_NAMES, make_head
 from featx.inputs.datasets import Dataset, read_dataset
-from featx.inputs.samples import sample_name
 from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
@@ -42,7 +41,7 @@ class Training:
     Parameters
     ----------
     pipeline : Pipeline
-        Fitted; ``features`` and ``head``. Takes images, gives labels.
+        Fitted; ``features`` and ``head``. Takes images or texts, gives labels.
     comparison : HeadComparison
         Cross-validated scores of every head on the training part.
     held_out : dict
@@ -56,7 +55,7 @@ class Training:
     skipped : tuple of SampleError
         Samples left out because they could not be read.
     ignored : tuple of str
-        Files of the folder that are no images by their suffix, or lie in no class.
+        Files of the folder that are no images by their suffix, lie in no class, or are not in its ``labels.csv``.
     """
 
     pipeline: Pipeline
@@ -77,7 +76,8 @@ class Training:
             "n_computed": self.n_computed,
             "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
             "skipped": [
-                {"file": error.name, "index": error.index, "reason": error.message} for error in self.skipped
+                {"file": error.name, "index": error.index, "place": error.place, "reason": error.message}
+                for error in self.skipped
             ],
             "ignored": list(self.ignored),
         }
@@ -87,7 +87,7 @@ def train(
     data: DataLike,
     *,
     out: str | os.PathLike[str] | None = None,
-    backbone: str | os.PathLike[str] | Backbone = "compact",
+    backbone: str | os.PathLike[str] | Backbone | None = None,
     heads: Sequence[str] = HEAD_NAMES,
     cv: int = 5,
     search: bool = False,
@@ -112,8 +112,8 @@ def train(
         A folder a class, or a CSV; see :func:`featx.read_dataset`.
     out : path, optional
         Where to save the pipeline; see :func:`featx.save`.
-    backbone : str, path or Backbone
-        See :class:`featx.ImageFeatures`.
+    backbone : str, path or Backbone, optional
+        See :class:`featx.ImageFeatures` and :class:`featx.TextFeatures`, whose defaults None takes.
     heads : sequence of str
         Names from :data:`featx.heads.HEAD_NAMES`.
     cv : int
@@ -125,7 +125,7 @@ def train(
     ignore_split : bool
         Compare and fit on all rows, whatever their split.
     skip_unreadable : bool
-        Leave out images that cannot be read, instead of raising.
+        Leave out samples that cannot be read, instead of raising.
     overwrite : bool
         Replace an artefact that is already at ``out``.
     random_state : int
@@ -135,7 +135,7 @@ def train(
     verbose : bool
         Show progress.
     **features
-        Further parameters of :class:`featx.ImageFeatures`.
+        Further parameters of these.
 
     Raises
     ------
@@ -148,10 +148,10 @@ def train(
     FeatxWarning
         The split leaks, or copies of an image have different labels; see :mod:`featx.evaluation.leaks`.
     """
-    transformer = make_features(backbone, **features)
     if out is not None:
         _check_out(Path(out), overwrite=overwrite)
     dataset = data if isinstance(data, Dataset) else read_dataset(data, group_column=group_column)
+    transformer = make_features(dataset.modality, backbone, **features)
     plan = _plan(dataset, heads=heads, cv=cv, ignore_split=ignore_split, random_state=random_state)
     leaks = () if plan.groups is None else group_leaks(plan.groups, plan.split)
     _warn_of(leaks)
@@ -163,7 +163,7 @@ def train(
     _warn_of(found)
     training = kept[plan.split[kept] == TRAIN]
     if not len(training):
-        raise DatasetError(f"{dataset.name}: no image of its part {TRAIN} could be read.")
+        raise DatasetError(f"{dataset.name}: none of the {dataset.noun} of its part {TRAIN} could be read.")
     rows, labels = embedding.vectors[training], plan.labels[training]
     units = _units(plan, embedding, training, cv)
     fold_choices: dict[str, Any] = {"groups": units, "cv": cv, "search": search, "random_state": random_state}
@@ -244,7 +244,7 @@ def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool
             FeatxWarning,
             stacklevel=3,
         )
-    names = [sample_name(sample, i) for i, sample in enumerate(dataset.samples)]
+    names = [dataset.name_of(i) for i in range(len(dataset))]
     return _Plan(names, labels, groups, split)
 
 
@@ -281,8 +281,8 @@ def _units(plan: _Plan, embedding: Embedding, training: NDArray[np.intp], cv: in
     if copies is not None and most_folds(plan.labels[training], copies) < cv:
         n = len(np.unique(copies))
         raise DatasetError(
-            f"only {n} of {len(copies)} images are distinct, and a class has fewer than cv={cv} of them: copies of an image stay "
-            "in one fold. Use fewer folds, or add images that differ."
+            f"only {n} of {len(copies)} samples are distinct, and a class has fewer than cv={cv} of them: copies of a sample "
+            "stay in one fold. Use fewer folds, or add samples that differ."
         )
     return copies
 
@@ -308,7 +308,7 @@ def _notes(dataset: Dataset, result: Training) -> str:
     classes = ", ".join(f"{label} ({n})" for label, n in zip(*counts, strict=True))
     grouped = f" in {len(set(dataset.groups))} groups" if dataset.groups is not None else ""
     lines = [
-        f"Trained on {result.n_train} images of {dataset.name}: {len(dataset)} images{grouped}; {classes}.",
+        f"Trained on {result.n_train} {dataset.noun} of {dataset.name}: {len(dataset)} {dataset.noun}{grouped}; {classes}.",
         "",
     ]
     lines += ["Cross-validated on the training part:", "", "```", result.comparison.format_table(), "```"]

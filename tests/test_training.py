@@ -133,7 +133,7 @@ def test_a_training_part_that_cannot_be_read_is_an_error(
         (tmp_path / f"{i}.png").write_bytes(b"")
     samples = [pictures[0], *(str(tmp_path / f"{i}.png") for i in range(22)), pictures[-1]]
     split = ["val", *["train"] * 22, "val"]
-    with pytest.raises(DatasetError, match="no image of its part train could be read"):
+    with pytest.raises(DatasetError, match="none of the images of its part train could be read"):
         learn(samples, skip_unreadable=True, known={"split": split})
 
 
@@ -217,7 +217,7 @@ def test_copies_that_leave_too_few_pictures_for_the_folds(
     learn: Learn, pictures: list[str], tmp_path: Path
 ) -> None:
     few = [*pictures[:2], *pictures[12:14]] * 5
-    with pytest.raises(DatasetError, match=r"only 4 of 20 images are distinct.*fewer than cv=5"):
+    with pytest.raises(DatasetError, match=r"only 4 of 20 samples are distinct.*fewer than cv=5"):
         learn(few, known={"labels": ["dark", "dark", "light", "light"] * 5})
 
 

@@ -17,18 +17,22 @@ from typing import Any
 
 from featx.artifact.estimators import Found
 from featx.artifact.format import BACKBONES
+from featx.artifact.parts import without_paths
 from featx.artifact.records import ArtifactInfo, BackboneRecord
+from featx.artifact.substitution import substitute
+from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import CARD_NAME, Backbone
 from featx.backbones.graph import external_files, load_graph
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.sources import installed_names, locate
+from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess, published_files
 from featx.errors import (
+    ArtifactError,
     BackboneError,
     BackboneNotFoundError,
     DigestMismatchError,
     ParameterError,
 )
-from featx.features import ImageFeatures
 
 __all__ = ["Needed", "find_backbones", "names_of", "needed_backbones", "write_backbone"]
 
@@ -44,7 +48,7 @@ class Needed:
     backbone: Backbone
 
 
-def needed_backbones(features: list[ImageFeatures], *, stored: str) -> tuple[Needed, ...]:
+def needed_backbones(features: list[BackboneFeatures], *, stored: str) -> tuple[Needed, ...]:
     """The distinct backbones that the fitted ones of ``features`` use, each under a name of its own."""
     needed: dict[str, Needed] = {}
     for backbone in (one.backbone_ for one in features if hasattr(one, "backbone_")):
@@ -61,7 +65,7 @@ def needed_backbones(features: list[ImageFeatures], *, stored: str) -> tuple[Nee
     return tuple(needed.values())
 
 
-def names_of(features: list[ImageFeatures], needed: tuple[Needed, ...]) -> list[str]:
+def names_of(features: list[BackboneFeatures], needed: tuple[Needed, ...]) -> list[str]:
     """The name that each estimator's backbone has in the artefact.
 
     An estimator that is not fitted keeps the name it was given where no fitted one uses the same files.
@@ -215,12 +219,34 @@ def _chosen(info: ArtifactInfo, given: Any) -> dict[str, Any]:
 
 def _write_config(backbone: Backbone, folder: Path) -> None:
     """The backbone's own configuration where it means what the pipeline was fitted with, else one that does."""
+    if isinstance(backbone.preprocess, TextPreprocess):
+        _write_text_files(backbone, folder)
+        return
     own = backbone.folder / _CONFIG_NAME
     if own.is_file() and ImagePreprocess.from_folder(backbone.folder) == backbone.preprocess:
         shutil.copyfile(own, folder / _CONFIG_NAME)
         return
     text = json.dumps(backbone.pixels().to_config(), indent=2) + "\n"
     (folder / _CONFIG_NAME).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_text_files(backbone: Backbone, folder: Path) -> None:
+    """The tokenizer and what the publisher says beside it; exporters leave paths of their machine in configurations."""
+    for name in published_files(backbone.folder):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.suffix == ".json" and name.name != TOKENIZER_NAME:
+            values = json.loads((backbone.folder / name).read_text(encoding="utf-8-sig"))
+            text = json.dumps(substitute(values, without_paths), indent=2) + "\n"
+            target.write_text(text, encoding="utf-8", newline="\n")
+        else:
+            shutil.copyfile(backbone.folder / name, target)
+    found, expected = TextPreprocess.from_folder(folder), TextPreprocess.from_folder(backbone.folder)
+    if found != expected:
+        raise ArtifactError(
+            f"{backbone.folder}: its configuration means something else without the paths in it: {found} against {expected}. "
+            "Take the paths out of its JSON files."
+        )
 
 
 def _model_path(reference: Any) -> Path | None:

@@ -16,15 +16,17 @@ from featx.artifact.parts import without_paths
 from featx.artifact.records import FeaturesRecord
 from featx.artifact.substitution import substitute
 from featx.artifact.words import space_in_words
-from featx.backbones.backbone import RULES, Backbone, FeatureSpace
+from featx.backbone_features import BackboneFeatures
+from featx.backbones.backbone import RULES, Backbone, FeatureSpace, Preprocess
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import ArtifactError, BackboneError, FeatxError, ParameterError, PreprocessError
-from featx.features import ImageFeatures
+from featx.features import ImageFeatures, TextFeatures
 
 __all__ = ["Found", "fitted_from", "preprocess_of", "record_of", "unfitted_from"]
 
 # Set when an artefact is loaded: they are places on a machine.
 _PLACES = frozenset({"backbone", "cache"})
+_SET_APART = _PLACES | {"preprocess"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Found:
     backbone: Backbone
 
 
-def record_of(features: ImageFeatures, backbone: str) -> FeaturesRecord:
+def record_of(features: BackboneFeatures, backbone: str) -> FeaturesRecord:
     """Describe an estimator, fitted or not, whose backbone has the name ``backbone`` in the artefact.
 
     Raises
@@ -54,25 +56,28 @@ def record_of(features: ImageFeatures, backbone: str) -> FeaturesRecord:
     spaces: tuple[FeatureSpace, ...] = ()
     words: tuple[str, ...] = ()
     n_features = None
-    used = None
+    used: Preprocess | None = None
     if hasattr(features, "spaces_"):
         _check_unchanged(features)
         spaces, n_features = tuple(features.spaces_), int(features.n_features_out_)
         widths = [features.backbone_.n_features(space) for space in spaces]
         words = tuple(space_in_words(space, backbone, n) for space, n in zip(spaces, widths, strict=True))
-        used = features.backbone_.pixels()
+        used = features.backbone_.preprocess
     parameters = {
         name: _plain(name, value)
         for name, value in features.get_params(deep=False).items()
         if name not in _PLACES and name != "preprocess"
     }
+    if isinstance(features, ImageFeatures):
+        own = used if isinstance(used, ImagePreprocess) else None
+        parameters["preprocess"] = _preprocess_out(features.preprocess, own)
     return FeaturesRecord(
-        kind="image",
+        kind=features.modality,
         backbone=backbone,
         spaces=spaces,
         words=words,
         n_features=n_features,
-        parameters={**parameters, "preprocess": _preprocess_out(features.preprocess, used)},
+        parameters=parameters,
     )
 
 
@@ -95,7 +100,7 @@ def preprocess_of(record: FeaturesRecord) -> ImagePreprocess | None:
 
 def unfitted_from(
     record: FeaturesRecord, backbone: str | Backbone, *, cache: Any, device: str | None
-) -> ImageFeatures:
+) -> BackboneFeatures:
     """Make an estimator with the parameters of a record, ``cache`` and, unless it is None, ``device``.
 
     Raises
@@ -103,12 +108,14 @@ def unfitted_from(
     ArtifactError
         A parameter that this version of featx does not know.
     """
+    if record.kind == "text":
+        return _make(TextFeatures, record, backbone, {}, cache=cache, device=device)
     given_as, config = _preprocess_entry(record)
     preprocess = config if given_as == "dict" else preprocess_of(record)
-    return _make(record, backbone, preprocess, cache=cache, device=device)
+    return _make(ImageFeatures, record, backbone, {"preprocess": preprocess}, cache=cache, device=device)
 
 
-def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str | None) -> ImageFeatures:
+def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str | None) -> BackboneFeatures:
     """Make an estimator as it was after ``fit``.
 
     Parameters
@@ -127,21 +134,12 @@ def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str
     ArtifactError
         With this backbone and this version of featx the vectors would be others than those the pipeline was fitted on.
     """
-    given_as, config = _preprocess_entry(record)
-    used = preprocess_of(record)
-    if used is None:
-        raise ArtifactError(
-            "fitted ImageFeatures without their preprocessing. The artefact was tampered with."
-        )
-    # Left to the backbone when it was saved, it is left to it again, so that another one set later brings its own.
-    own = given_as is None and found.backbone.preprocess == used
-    preprocess = None if own else config if given_as == "dict" else used
-    features = _make(record, found.reference, preprocess, cache=cache, device=device)
+    make = _fitted_text if record.kind == "text" else _fitted_image
+    features, backbone = make(record, found, cache=cache, device=device)
     taps = features.tap if isinstance(features.tap, list) else [features.tap]
     texts = (*taps, features.pooling, features.precision)
     if not all(isinstance(text, str) for text in texts):
-        raise ArtifactError(f"tap, pooling or precision of its ImageFeatures is no text: {texts!r:.200}.")
-    backbone = Backbone.open(found.backbone, preprocess=used)
+        raise ArtifactError(f"tap, pooling or precision of its features is no text: {texts!r:.200}.")
     try:
         spaces = _spaces(features, backbone)
         n_features = sum(backbone.n_features(space) for space in spaces)
@@ -161,40 +159,72 @@ def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str
     return features
 
 
-def _make(
-    record: FeaturesRecord,
-    backbone: str | Backbone,
-    preprocess: ImagePreprocess | dict[str, Any] | None,
-    *,
-    cache: Any,
-    device: str | None,
-) -> ImageFeatures:
-    parameters = {name: value for name, value in record.parameters.items() if name != "preprocess"}
-    if device is not None:
-        parameters["device"] = device
-    try:
-        return ImageFeatures(backbone, cache=cache, preprocess=preprocess, **parameters)
-    except TypeError as error:
+def _fitted_image(
+    record: FeaturesRecord, found: Found, *, cache: Any, device: str | None
+) -> tuple[BackboneFeatures, Backbone]:
+    given_as, config = _preprocess_entry(record)
+    used = preprocess_of(record)
+    if used is None:
         raise ArtifactError(
-            f"its ImageFeatures has parameters that this version of featx does not know ({error}). Upgrade featx."
+            "fitted ImageFeatures without their preprocessing. The artefact was tampered with."
+        )
+    # Left to the backbone when it was saved, it is left to it again, so that another one set later brings its own.
+    own = given_as is None and found.backbone.preprocess == used
+    preprocess = None if own else config if given_as == "dict" else used
+    features = _make(
+        ImageFeatures, record, found.reference, {"preprocess": preprocess}, cache=cache, device=device
+    )
+    return features, Backbone.open(found.backbone, preprocess=used)
+
+
+def _fitted_text(
+    record: FeaturesRecord, found: Found, *, cache: Any, device: str | None
+) -> tuple[BackboneFeatures, Backbone]:
+    features = _make(TextFeatures, record, found.reference, {}, cache=cache, device=device)
+    try:
+        return features, features.opened(Backbone.open(found.reference, modality="text"))
+    except FeatxError as error:
+        raise ArtifactError(
+            f"the backbone {record.backbone} cannot give the features it was fitted with: {error}"
         ) from error
 
 
-def _spaces(features: ImageFeatures, backbone: Backbone) -> tuple[FeatureSpace, ...]:
+def _make(
+    kind: type[BackboneFeatures],
+    record: FeaturesRecord,
+    backbone: str | Backbone,
+    further: dict[str, Any],
+    *,
+    cache: Any,
+    device: str | None,
+) -> BackboneFeatures:
+    parameters = {name: value for name, value in record.parameters.items() if name not in _SET_APART}
+    if device is not None:
+        parameters["device"] = device
+    try:
+        return kind(backbone, cache=cache, **further, **parameters)
+    except TypeError as error:
+        raise ArtifactError(
+            f"its {kind.__name__} has parameters that this version of featx does not know ({error}). Upgrade featx."
+        ) from error
+
+
+def _spaces(features: BackboneFeatures, backbone: Backbone) -> tuple[FeatureSpace, ...]:
     taps: Sequence[str] = [features.tap] if isinstance(features.tap, str) else features.tap
     return tuple(backbone.space(tap, features.pooling, precision=features.precision) for tap in taps)
 
 
-def _check_unchanged(features: ImageFeatures) -> None:
+def _check_unchanged(features: BackboneFeatures) -> None:
+    name = type(features).__name__
     try:
-        spaces = _spaces(features, Backbone.open(features.backbone_, preprocess=features.preprocess))
+        spaces = _spaces(features, features.opened(features.backbone_))
     except (BackboneError, ParameterError) as error:
         raise ArtifactError(
-            f"ImageFeatures has other parameters than it was fitted with ({error}). Fit it again."
+            f"{name} has other parameters than it was fitted with ({error}). Fit it again."
         ) from error
     if list(spaces) != list(features.spaces_):
         raise ArtifactError(
-            f"ImageFeatures has other parameters than it was fitted with: {_differences(features.spaces_, spaces)}. Fit it again."
+            f"{name} has other parameters than it was fitted with: {_differences(features.spaces_, spaces)}. Fit it again."
         )
 
 
@@ -219,9 +249,7 @@ def _plain(name: str, value: Any) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"ImageFeatures({name}={value!r}): not a value that can be written down ({error})."
-        ) from error
+        raise ArtifactError(f"{name}={value!r}: not a value that can be written down ({error}).") from error
     return value
 
 

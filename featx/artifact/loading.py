@@ -23,9 +23,9 @@ from featx.artifact.manifest import read_manifest
 from featx.artifact.parts import fill
 from featx.artifact.records import ArtifactInfo
 from featx.artifact.skops_file import from_skops
+from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.errors import ArtifactError, FeatxWarning, ParameterError
-from featx.features import ImageFeatures
 from featx.inference.devices import parse_device
 from featx.store.store import EmbeddingStore
 
@@ -81,7 +81,7 @@ def load(
     _check_trusted(trusted)
     if device is not None:
         parse_device(device)
-    place = Path(folder).expanduser().absolute()
+    place = _place(folder)
     info = read_manifest(place)
     verify(place, info)
     content = read_checked(place, info, PIPELINE_NAME)
@@ -94,7 +94,7 @@ def load(
         raise type(error)(f"{place / PIPELINE_NAME}: {error}") from error
     backbones = find_backbones(place, info, backbone)
 
-    def make_features(index: int) -> ImageFeatures:
+    def make_features(index: int) -> BackboneFeatures:
         if index >= len(info.features):
             raise ArtifactError(
                 f"{place}: the pipeline has a slot for features {index}, and there are {len(info.features)}."
@@ -138,7 +138,13 @@ def describe(folder: str | os.PathLike[str]) -> ArtifactInfo:
     ArtifactError
         No artefact there, or one in a newer format.
     """
-    return read_manifest(Path(folder).expanduser().absolute())
+    return read_manifest(_place(folder))
+
+
+def _place(folder: str | os.PathLike[str]) -> Path:
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise ParameterError(f"folder must be the path of an artefact, got {type(folder).__name__}.")
+    return Path(folder).expanduser().absolute()
 
 
 def _check_trusted(trusted: Sequence[str]) -> None:

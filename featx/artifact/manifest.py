@@ -107,6 +107,7 @@ def _from_values(values: dict[str, Any]) -> ArtifactInfo:
         n_features=values["n_features"],
         classes=None if values["classes"] is None else _list(values, "classes"),
         labels=None if values["labels"] is None else _list(values, "labels"),
+        columns=None if values.get("columns") is None else _list(values, "columns"),
         parameters=values["parameters"],
         untrusted_types=_list(values, "untrusted_types"),
         notes=values["notes"],

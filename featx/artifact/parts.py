@@ -18,11 +18,12 @@ from sklearn.base import BaseEstimator
 
 from featx.artifact.slots import BOOSTER, BOOSTER_BYTES, FEATURES, Slot
 from featx.artifact.substitution import members, substitute
+from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.backbones.preprocess import ImagePreprocess
 from featx.boosted import BoostedTreesClassifier
 from featx.errors import ArtifactError
-from featx.features import ImageFeatures
+from featx.features import ImageFeatures, TextFeatures
 from featx.store.store import EmbeddingStore
 
 __all__ = ["Parts", "Taken", "fill", "take_apart", "without_paths"]
@@ -37,13 +38,13 @@ class Parts:
 
     Parameters
     ----------
-    features : list of ImageFeatures
+    features : list of BackboneFeatures
         The user's own objects, fitted or not.
     boosters : list of bytes
         xgboost models in UBJSON.
     """
 
-    features: list[ImageFeatures] = field(default_factory=list)
+    features: list[BackboneFeatures] = field(default_factory=list)
     boosters: list[bytes] = field(default_factory=list)
 
 
@@ -61,12 +62,12 @@ def take_apart(pipeline: Any) -> Taken:
     Raises
     ------
     ArtifactError
-        A subclass of ImageFeatures, which could not be rebuilt.
+        A subclass of ImageFeatures or TextFeatures, which could not be rebuilt.
     """
     parts = Parts()
 
     def replace(member: Any) -> Any:
-        if isinstance(member, ImageFeatures):
+        if isinstance(member, BackboneFeatures):
             parts.features.append(_plain_features(member))
             return Slot(FEATURES, len(parts.features) - 1, _other_attributes(member))
         if isinstance(member, BoostedTreesClassifier) and "booster_ubj_" in vars(member):
@@ -85,7 +86,9 @@ def take_apart(pipeline: Any) -> Taken:
     return Taken(rest, parts)
 
 
-def fill(rest: Any, make_features: Callable[[int], ImageFeatures], read_bytes: Callable[[int], bytes]) -> Any:
+def fill(
+    rest: Any, make_features: Callable[[int], BackboneFeatures], read_bytes: Callable[[int], bytes]
+) -> Any:
     """Put parts into the slots of what :func:`take_apart` left.
 
     Parameters
@@ -164,16 +167,17 @@ def without_paths(member: Any) -> Any:
     return member
 
 
-def _plain_features(features: ImageFeatures) -> ImageFeatures:
-    if type(features) is not ImageFeatures:
+def _plain_features(features: BackboneFeatures) -> BackboneFeatures:
+    if type(features) not in (ImageFeatures, TextFeatures):
+        base = ImageFeatures if features.modality == "image" else TextFeatures
         raise ArtifactError(
-            f"{type(features).__name__} is a subclass of ImageFeatures, and an artefact holds ImageFeatures itself only. "
-            "Use ImageFeatures, with your additions in a step of their own."
+            f"{type(features).__name__} is a subclass of {base.__name__}, and an artefact holds {base.__name__} itself only. "
+            f"Use {base.__name__}, with your additions in a step of their own."
         )
     return features
 
 
-def _other_attributes(features: ImageFeatures) -> dict[str, Any]:
+def _other_attributes(features: BackboneFeatures) -> dict[str, Any]:
     known = _LEARNED | features.get_params(deep=False).keys()
     others = {name: value for name, value in vars(features).items() if name not in known}
     return substitute(others, without_paths)

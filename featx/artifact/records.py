@@ -83,8 +83,8 @@ class FeaturesRecord:
 
     Parameters
     ----------
-    kind : {"image"}
-        Which estimator: ``ImageFeatures``.
+    kind : {"image", "text"}
+        Which estimator: ``ImageFeatures`` or ``TextFeatures``.
     backbone : str
         Name of one of the artefact's backbones; for an estimator that was not fitted it may also be a name that only has a
         meaning where the artefact is loaded.
@@ -106,7 +106,7 @@ class FeaturesRecord:
     parameters: dict[str, Any] = field(hash=False)
 
     def __post_init__(self) -> None:
-        _check(self.kind == "image", f"features of kind {self.kind!r}, expected 'image'")
+        _check(self.kind in ("image", "text"), f"features of kind {self.kind!r}, expected 'image' or 'text'")
         _check(_is_name(self.backbone), f"{self.backbone!r} is not a backbone's name")
         _check(all(map(_is_space, self.spaces)), "a feature space has a field of another type than expected")
         _check(_all_text(self.words), "the words of a features estimator are no text")
@@ -138,6 +138,8 @@ class ArtifactInfo:
         ``classes_`` of a classifier.
     labels : tuple of str or None
         Names of the classes for people, in the order of ``classes``.
+    columns : tuple of str or None
+        Columns of the frame that the pipeline was fitted on, where it was one.
     parameters : dict
         Parameters of the steps, as far as JSON can say them.
     untrusted_types : tuple of str
@@ -157,6 +159,7 @@ class ArtifactInfo:
     n_features: int | None = None
     classes: tuple[Any, ...] | None = None
     labels: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
     parameters: dict[str, Any] = field(hash=False, default_factory=dict)
     untrusted_types: tuple[str, ...] = ()
     notes: str | None = None
@@ -180,6 +183,7 @@ class ArtifactInfo:
         )
         _check(_all_text(self.untrusted_types), "expected types as text")
         _check(self.labels is None or _all_text(self.labels), "expected labels as text")
+        _check(self.columns is None or _all_text(self.columns), "expected columns as text")
         _check(isinstance(self.parameters, dict) and _is_text(self.notes), "expected parameters and notes")
         _check(self.n_features is None or _is_count(self.n_features), f"n_features is {self.n_features!r}")
 

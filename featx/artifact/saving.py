@@ -86,6 +86,12 @@ def save(
     """
     if backbone not in ("copy", "reference"):
         raise ParameterError(f'backbone must be "copy" or "reference", got {backbone!r}.')
+    if not isinstance(folder, str | os.PathLike):
+        raise ParameterError(
+            f"folder must be a path, got {type(folder).__name__}: featx.save(pipeline, folder)."
+        )
+    if notes is not None and not isinstance(notes, str):
+        raise ParameterError(f"notes must be a string or None, got {notes!r}.")
     target = Path(folder).expanduser().resolve()
     replaceable(target, overwrite=overwrite)
     _check_fitted(pipeline)
@@ -108,6 +114,7 @@ def save(
         n_features=_n_features(pipeline),
         classes=classes,
         labels=_labels(labels, classes),
+        columns=_columns(pipeline),
         parameters=_parameters(taken.rest),
         untrusted_types=untrusted,
         notes=notes,
@@ -166,6 +173,11 @@ def _labels(labels: Sequence[str] | None, classes: tuple[Any, ...] | None) -> tu
             f"labels: got {len(labels)}, and the pipeline has {found}. Give one a class, in the order of classes_."
         )
     return tuple(labels)
+
+
+def _columns(pipeline: Any) -> tuple[str, ...] | None:
+    names = getattr(pipeline, "feature_names_in_", None)
+    return None if names is None else tuple(map(str, names))
 
 
 def _n_features(pipeline: Any) -> int | None:

@@ -24,6 +24,8 @@ def pipeline_in_words(pipeline: Any) -> str:
 def space_in_words(space: FeatureSpace, backbone: str, n_features: int) -> str:
     """What the columns of a feature space are, in a sentence."""
     preprocess = space.to_dict()["preprocess"]
+    if preprocess.get("kind") == "text":
+        return _text_space_in_words(space, preprocess, backbone, n_features)
     pooling = "" if space.pooling == "none" else f"{space.pooling} pooling, "
     steps = [f"{space.tap} of {backbone} ({pooling}{n_features} columns, {space.precision})"]
     size, crop = preprocess.get("size"), preprocess.get("crop")
@@ -36,6 +38,21 @@ def space_in_words(space: FeatureSpace, backbone: str, n_features: int) -> str:
     steps.append(
         f"{preprocess.get('channel_order', 'rgb').upper()}, {preprocess.get('decode', 'exact')} decoding"
     )
+    return "; ".join(steps)
+
+
+def _text_space_in_words(
+    space: FeatureSpace, preprocess: dict[str, Any], backbone: str, n_features: int
+) -> str:
+    pooling = "" if space.pooling == "none" else f"{space.pooling} pooling, "
+    steps = [f"{space.tap} of {backbone} ({pooling}{n_features} columns, {space.precision})"]
+    steps.append(f"texts of up to {preprocess['max_length']} tokens")
+    if preprocess["prompt"]:
+        steps.append(f"after the prompt {preprocess['prompt']!r}")
+    if preprocess["dense"]:
+        steps.append(f"{len(preprocess['dense'])} dense layer(s)")
+    if preprocess["normalize"]:
+        steps.append("scaled to length 1")
     return "; ".join(steps)
 
 
@@ -77,8 +94,16 @@ def _use(info: ArtifactInfo, name: str, method: str) -> str:
         arguments.append('backbone="path/to/backbone"')
     if info.untrusted_types:
         arguments.append("trusted=(" + " ".join(f'"{kind}",' for kind in info.untrusted_types) + ")")
-    samples = '["picture.jpg"]' if info.features else "X"
+    if info.columns:
+        lines = ["import pandas as pd", ""]
+        frame = ", ".join(f"{name!r}: [...]" for name in info.columns)
+        samples = f"pd.DataFrame({{{frame}}})"
+    else:
+        lines = []
+        kinds = {record.kind for record in info.features}
+        samples = '["a text"]' if kinds == {"text"} else '["picture.jpg"]' if kinds else "X"
     lines = [
+        *lines[:-1],
         "import featx",
         "",
         f"model = featx.load({', '.join(arguments)})",

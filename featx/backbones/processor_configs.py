@@ -74,6 +74,11 @@ def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
                 f"{key!r} = {value!r} may change pixels and {owner} has no such key. {OR_GIVE}"
             )
     size, crop = _geometry(given, rules)
+    if rules is None and not given.keys() & {"do_normalize", "image_mean", "image_std"}:
+        raise PreprocessError(
+            "it names no processor class and says nothing of normalisation: give 'image_mean' and 'image_std', or "
+            "'do_normalize': false where the network takes plain pixels."
+        )
     scale, mean, std = _values(given, rules)
     fields = PreprocessFields(size=size, crop=crop, scale=scale, mean=mean, std=std)
     fields["resample"] = _resample_name(given.get("resample", rules.resample if rules else 2))

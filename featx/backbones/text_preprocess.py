@@ -20,7 +20,7 @@ from featx.backbones.safetensors_file import read_weights, weight_shapes
 from featx.errors import ParameterError, PreprocessError
 from featx.store.digest import digest_file
 
-__all__ = ["TOKENIZER_NAME", "Dense", "TextPreprocess"]
+__all__ = ["TOKENIZER_NAME", "Dense", "TextPreprocess", "published_files"]
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -197,7 +197,29 @@ class TextPreprocess:
         }
 
 
+def published_files(folder: str | Path) -> list[Path]:
+    """The files that :meth:`TextPreprocess.from_folder` reads, relative to the folder; those that are there."""
+    place = Path(folder)
+    names = [Path(name) for name in (TOKENIZER_NAME, *_CONFIG_NAMES)]
+    modules = _parse(place / "modules.json") if (place / "modules.json").is_file() else []
+    for module in modules:
+        names += [
+            Path(str(module.get("path", ""))) / name
+            for name in ("config.json", "model.safetensors")
+            if module.get("path")
+        ]
+    names.append(Path("1_Pooling") / "config.json")
+    return [name for name in dict.fromkeys(names) if (place / name).is_file()]
+
+
 _PROMPTS_NAME = "config_sentence_transformers.json"
+_CONFIG_NAMES = (
+    "config.json",
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    _PROMPTS_NAME,
+)
 
 
 @dataclass(frozen=True, slots=True)

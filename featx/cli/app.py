@@ -19,17 +19,20 @@ from featx.cli.options import (
     DeviceOption,
     FileColumnOption,
     GroupColumnOption,
+    ImageRootOption,
     JsonOption,
     LabelColumnOption,
+    MaxLengthOption,
     PoolingOption,
     PreprocessOption,
     QuietOption,
     SkipOption,
     SplitColumnOption,
     TapOption,
+    TextColumnOption,
     cache_of,
     column_choices,
-    preprocess_of,
+    features_choices,
     shows_progress,
     tap_of,
 )
@@ -43,7 +46,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="featx",
-    help="Embed images with a frozen ONNX backbone, each once; train, save and use a scikit-learn head on top.",
+    help="Embed images or texts with a frozen ONNX backbone, each once; train, save and use a scikit-learn head on top.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,16 +72,17 @@ def train(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="A folder with one subfolder a class, or a CSV with file,label[,group][,split].",
+            help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Where to save the model.", show_default=False),
     ] = None,
-    backbone: BackboneOption = "compact",
+    backbone: BackboneOption = None,
     tap: TapOption = None,
     pooling: PoolingOption = "auto",
+    max_length: MaxLengthOption = None,
     preprocess: PreprocessOption = None,
     head: Annotated[
         str, typer.Option("--head", metavar="NAMES", help="Heads to compare, separated by commas.")
@@ -91,6 +95,8 @@ def train(
     label_column: LabelColumnOption = "label",
     group_column: GroupColumnOption = None,
     split_column: SplitColumnOption = None,
+    text_column: TextColumnOption = None,
+    image_root: ImageRootOption = None,
     ignore_split: Annotated[
         bool, typer.Option("--ignore-split", help="Compare and fit on all rows, whatever their split.")
     ] = False,
@@ -109,7 +115,14 @@ def train(
     Heads are compared by cross-validation, groups together in every fold. With a split, they are compared and fitted on its
     part "train", and the other parts are predicted once, at the end.
     """
-    columns = column_choices(file_column, label_column, group_column, split_column)
+    columns = column_choices(
+        file=file_column,
+        label=label_column,
+        group=group_column,
+        split=split_column,
+        text=text_column,
+        root=image_root,
+    )
     dataset = featx.read_dataset(data, **columns)  # before featx.train is loaded: a mistake is told at once
     result = featx.train(
         dataset,
@@ -117,7 +130,7 @@ def train(
         backbone=backbone,
         tap=tap_of(tap),
         pooling=pooling,
-        preprocess=preprocess_of(preprocess),
+        **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length),
         heads=tuple(name.strip() for name in head.split(",") if name.strip()),
         cv=cv,
         search=search,
@@ -136,7 +149,9 @@ def train(
     _say_skipped(result.skipped)
     if result.ignored:
         n = len(result.ignored)
-        say(f"ignored {n} file{'s' * (n > 1)}, no images or in no class, for example {result.ignored[0]}")
+        say(
+            f"ignored {n} file{'s' * (n > 1)}, no images, in no class or not in labels.csv, for example {result.ignored[0]}"
+        )
     say(result.comparison.format_table())
     if result.held_out:
         say()
@@ -147,9 +162,11 @@ def train(
         ]
         print_table(["held out", *titles], rows)
     say()
-    say(f"{result.comparison.best}, fitted on {result.n_train} images; {result.n_computed} embedded now.")
+    say(
+        f"{result.comparison.best}, fitted on {result.n_train} {dataset.noun}; {result.n_computed} embedded now."
+    )
     if out is not None:
-        say(f"Saved {out}. Next: featx predict {out} IMAGES...")
+        say(f"Saved {out}. Next: featx predict {out} {dataset.noun.upper()}...")
         _say_terms(result.pipeline["features"].backbone_)
     else:
         say("Not saved: pass --out FOLDER.")
@@ -160,12 +177,17 @@ def predict(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A model saved by featx train or featx.save.")
     ],
-    files: Annotated[
+    samples: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES", help="Image files, folders of them, or patterns like 'new/*.jpg'."),
+        typer.Argument(
+            metavar="SAMPLES",
+            help="Image files, folders of them, patterns like 'new/*.jpg', or a CSV with a column of files; for a model of texts "
+            "the texts themselves, a CSV with a column of texts, or a .txt file with a text a line.",
+        ),
     ],
+    text_column: TextColumnOption = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV: file, label, p_<class> ..., error.")
+        bool, typer.Option("--csv", help="Print CSV: file or text, label, p_<class> ..., error.")
     ] = False,
     as_json: JsonOption = False,
     skip_unreadable: SkipOption = False,
@@ -176,18 +198,20 @@ def predict(
     cache: CacheOption = "default",
     quiet: QuietOption = False,
 ) -> None:
-    """Predict the labels of images.
+    """Predict the labels of images or texts.
 
-    One row an image, in the order in which they are named; the images of a folder by name.
+    One row a sample, in the order in which they are named; the images of a folder by name.
     """
-    from featx.inputs.folders import image_files
+    from featx.artifact import describe
+    from featx.inputs.arguments import images_of, texts_of
 
     if as_csv and as_json:
         raise ParameterError("--csv and --json: give one of them.")
-    images = image_files(files)
+    kinds = {record.kind for record in describe(model).features}
+    given = texts_of(samples, text_column=text_column) if kinds == {"text"} else images_of(samples)
     result = featx.predict(
         model,
-        images,
+        given,
         device=device,
         cache=cache_of(cache),
         skip_unreadable=skip_unreadable,
@@ -205,32 +229,41 @@ def predict(
                 {**row, "p": row[f"p_{row['label']}"] if row["label"] is not None else None} for row in rows
             ]
             numbers = ["p"]
-        names = ["file", "label", *numbers, *(["error"] if result.errors else [])]
+        names = [
+            "file" if result.modality == "image" else "text",
+            "label",
+            *numbers,
+            *(["error"] if result.errors else []),
+        ]
         print_table(names, [[_cell(row[name]) for name in names] for row in rows], right=numbers)
     if len(result.errors) == len(rows):
-        raise DatasetError(f"none of the {len(rows)} images could be read.")
+        raise DatasetError(f"none of the {len(rows)} {result.modality}s could be read.")
     if result.errors:
         print_error(
-            f"warning: {len(result.errors)} of {len(rows)} images could not be read and have no label."
+            f"warning: {len(result.errors)} of {len(rows)} {result.modality}s could not be read and have no label."
         )
 
 
 @app.command()
 def embed(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of images, or a CSV with a file column.")
+        Path,
+        typer.Argument(metavar="DATA", help="A folder of images, or a CSV with a column of files or texts."),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the vectors: a .npy file.")
     ],
-    backbone: BackboneOption = "compact",
+    backbone: BackboneOption = None,
     tap: TapOption = None,
     pooling: PoolingOption = "auto",
+    max_length: MaxLengthOption = None,
     preprocess: PreprocessOption = None,
     file_column: FileColumnOption = "file",
     label_column: LabelColumnOption = "label",
     group_column: GroupColumnOption = None,
     split_column: SplitColumnOption = None,
+    text_column: TextColumnOption = None,
+    image_root: ImageRootOption = None,
     skip_unreadable: SkipOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are already there.")
@@ -242,19 +275,29 @@ def embed(
 ) -> None:
     """Write vectors, and a manifest of files and digests.
 
-    The manifest's digests are samples for featx.ImageFeatures wherever the cache folder goes, without the images.
+    The manifest's digests are samples wherever the cache folder goes, without images or texts. What is skipped is a row of NaN.
     """
     from featx.embedding import embedding_files
     from featx.inputs.datasets import read_samples
 
-    embedding_files(out, overwrite=overwrite)  # refused before the work, not after it
-    dataset = read_samples(data, **column_choices(file_column, label_column, group_column, split_column))
+    columns = column_choices(
+        file=file_column,
+        label=label_column,
+        group=group_column,
+        split=split_column,
+        text=text_column,
+        root=image_root,
+    )
+    files = embedding_files(out, overwrite=overwrite)  # refused before the work, not after it
+    if any(file.exists() and data.exists() and file.samefile(data) for file in files):
+        raise ParameterError(f"--out {out}: would replace {data}, which is read. Choose another name.")
+    dataset = read_samples(data, **columns)
     result = featx.embed(
         dataset,
         backbone=backbone,
         tap=tap_of(tap),
         pooling=pooling,
-        preprocess=preprocess_of(preprocess),
+        **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length),
         skip_unreadable=skip_unreadable,
         device=device,
         cache=cache_of(cache),
@@ -263,23 +306,23 @@ def embed(
     written = featx.write_embedding(result, out, overwrite=overwrite)
     n, d = result.vectors.shape
     if as_json:
-        files = [str(path) for path in written]
+        names = [str(path) for path in written]
         counts = {"n": n, "d": d, "n_computed": result.n_computed}
-        print_json({**counts, "files": files, "skipped": _skipped(result.skipped)})
+        print_json({**counts, "files": names, "skipped": _skipped(result.skipped)})
         return
     _say_skipped(result.skipped)
     say(f"{n} x {d} vectors, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}")
 
 
 @app.command()
-def demo(backbone: BackboneOption = "compact", device: DeviceOption = "auto") -> None:
+def demo(backbone: BackboneOption = None, device: DeviceOption = "auto") -> None:
     """Do the main job on pictures that come with scikit-learn.
 
     Embeds, compares heads, saves a model and uses it, in a folder that is gone afterwards. Downloads nothing.
     """
     from featx.demo import run_demo
 
-    run_demo(say, backbone=backbone, device=device)
+    run_demo(say, backbone=backbone or "compact", device=device)
 
 
 @app.command()

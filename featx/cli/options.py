@@ -18,28 +18,34 @@ __all__ = [
     "DeviceOption",
     "FileColumnOption",
     "GroupColumnOption",
+    "ImageRootOption",
     "JsonOption",
     "LabelColumnOption",
+    "MaxLengthOption",
     "PoolingOption",
     "PreprocessOption",
     "QuietOption",
     "SkipOption",
     "SplitColumnOption",
     "TapOption",
+    "TextColumnOption",
     "cache_of",
     "column_choices",
+    "features_choices",
     "preprocess_of",
     "shows_progress",
     "tap_of",
 ]
 
 BackboneOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--backbone",
         "-b",
         metavar="REF",
-        help="A name (see featx backbones list), a folder in Hugging Face layout, or an .onnx file.",
+        help="A name (see featx backbones list), a folder in Hugging Face layout, an .onnx file, or hub:owner/name. "
+        "Default: compact for images, minilm for texts.",
+        show_default=False,
     ),
 ]
 TapOption = Annotated[
@@ -53,7 +59,16 @@ TapOption = Annotated[
 PoolingOption = Annotated[
     str,
     typer.Option(
-        "--pooling", help="How positions become one vector: auto, none, avg, max, gem, cls or mean."
+        "--pooling", help="How positions become one vector: auto, none, avg, max, gem, cls, mean or last."
+    ),
+]
+MaxLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        metavar="TOKENS",
+        help="Of texts: the longest input. Default: the publisher's.",
+        show_default=False,
     ),
 ]
 PreprocessOption = Annotated[
@@ -84,6 +99,24 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 
 FileColumnOption = Annotated[
     str, typer.Option("--file-column", metavar="NAME", help="Column of a CSV that names the files.")
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help='Column of a CSV that holds texts. Default: "text", where there is no column of files.',
+        show_default=False,
+    ),
+]
+ImageRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--image-root",
+        metavar="FOLDER",
+        help="What the files of a CSV are relative to. Default: the CSV's folder.",
+        show_default=False,
+    ),
 ]
 LabelColumnOption = Annotated[
     str, typer.Option("--label-column", metavar="NAME", help="Column of a CSV that holds the labels.")
@@ -136,9 +169,23 @@ def preprocess_of(path: Path | None) -> dict[str, Any] | None:
     return config
 
 
-def column_choices(file: str, label: str, group: str | None, split: str | None) -> dict[str, Any]:
+def column_choices(
+    *, file: str, label: str, group: str | None, split: str | None, text: str | None, root: Path | None
+) -> dict[str, Any]:
     """Keyword arguments of :func:`featx.read_dataset`."""
-    return {"file_column": file, "label_column": label, "group_column": group, "split_column": split}
+    columns = {"file_column": file, "label_column": label, "group_column": group, "split_column": split}
+    return {**columns, "text_column": text, "image_root": root}
+
+
+def features_choices(modality: str, *, preprocess: Path | None, max_length: int | None) -> dict[str, Any]:
+    """Parameters of the features estimator that only one modality has; one that does not fit is refused."""
+    if modality == "text":
+        if preprocess is not None:
+            raise ParameterError("--preprocess: is for images, and these are texts.")
+        return {} if max_length is None else {"max_length": max_length}
+    if max_length is not None:
+        raise ParameterError("--max-length: is for texts, and these are images.")
+    return {"preprocess": preprocess_of(preprocess)}
 
 
 def shows_progress(quiet: bool) -> bool:

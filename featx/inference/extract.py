@@ -31,7 +31,7 @@ from featx.inference.lanes import Job, Lanes, Work
 from featx.inference.reading import BUDGET_BYTES, Content, Reading, Source, unreadable_path
 from featx.inference.runtime import Session
 from featx.inference.windows import ROWS_BYTES, WindowSize
-from featx.inputs.samples import DigestSample, sample_name
+from featx.inputs.samples import DigestSample
 from featx.store.claims import Claim
 from featx.store.digest import DIGEST_BYTES, digest_text, keys_array
 from featx.store.files import FileDigests
@@ -485,7 +485,7 @@ class _Run:
         self.advance(len(indices))
 
     def _fail(self, i: int, error: SampleError) -> None:
-        name = sample_name(self.samples[i], i)
+        name = self.plan.source.name_of(self.samples[i], i)
         self.errors[i] = type(error)(error.message, index=i, name=name)
         self.out[i] = np.nan
         self._finish(np.asarray([i]))

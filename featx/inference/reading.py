@@ -148,6 +148,10 @@ class Source(Protocol):
         """Whether a string names a file, or is the content itself."""
         ...
 
+    def name_of(self, sample: Any, index: int) -> str:
+        """The sample as a person knows it, for messages."""
+        ...
+
     def open(self, samples: Sequence[Any], n_workers: int) -> SampleReader:
         """A reader of these samples."""
         ...
@@ -164,6 +168,10 @@ class ImageSource:
 
     preprocess: ImagePreprocess
     strings_are_paths: bool = True
+
+    def name_of(self, sample: Any, index: int) -> str:
+        """Its path, or its position and kind."""
+        return sample_name(sample, index)
 
     def open(self, samples: Sequence[Any], n_workers: int) -> Reader:
         """A reader of these samples."""

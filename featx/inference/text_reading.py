@@ -19,6 +19,7 @@ from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import SampleError
 from featx.inference.lanes import Job
 from featx.inference.reading import Reading
+from featx.inputs.samples import sample_name
 from featx.inputs.texts import TextTokenizer
 from featx.store.digest import digest_text
 
@@ -48,6 +49,10 @@ class TextSource:
     strings_are_paths: bool = False
     n_encoded: int = 0
     n_truncated: int = 0
+
+    def name_of(self, sample: Any, index: int) -> str:
+        """Its position: a text is no name, and may be private."""
+        return f"text {index}" if isinstance(sample, str) else sample_name(sample, index)
 
     def open(self, samples: Sequence[Any], n_workers: int) -> TextReader:
         """A reader of these samples."""

@@ -63,8 +63,9 @@ def collect(X: Any, wanted: Wanted, keep_errors: bool) -> Sequence[Any]:
         return _from_series(X[columns[0]], wanted, keep_errors)
     if hasattr(X, "to_numpy"):
         return _from_series(X, wanted, keep_errors)
+    hint = " Give its samples: X.samples." if hasattr(X, "samples") else ""
     raise InputError(
-        f"X is a {type(X).__name__}: expected a list, array, Series or one-column frame of {wanted.kinds}."
+        f"X is a {type(X).__name__}: expected a list, array, Series or one-column frame of {wanted.kinds}.{hint}"
     )
 
 

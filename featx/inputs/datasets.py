@@ -1,4 +1,4 @@
-"""A folder per class, or a CSV -> one :class:`Dataset` of paths, labels, groups and splits.
+"""A folder per class, or a CSV -> one :class:`Dataset` of paths or texts, labels, groups and splits.
 
 Checks what can be checked without opening an image, and reports rows by their line in the file. Files that a CSV
 lists and the disk lacks are no error here: whoever reads them reports each, and :func:`count_missing` counts them.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import DatasetError, FeatxWarning
+from featx.errors import DatasetError, FeatxWarning, ParameterError
 from featx.inputs.folders import SPLITS, images_below, images_by_class, is_image
 from featx.inputs.tables import Table, is_missing, read_table
 
@@ -37,7 +37,8 @@ class Dataset:
     Attributes
     ----------
     samples : list of str
-        Paths of the files, or ``"digest:<32 hex digits>"``.
+        Paths of the files, or texts; or ``"digest:<32 hex digits>"``.
+    modality : {"image", "text"}
     labels : ndarray of str, shape (n_samples,), or None
     groups : ndarray of str, shape (n_samples,), or None
         What must not be parted by a fold: a patient, a source image.
@@ -48,7 +49,8 @@ class Dataset:
     root : str
         What the paths in the file were relative to.
     skipped : tuple of str
-        Files of a folder that are no images by their suffix, or lie in no class, relative to `root`.
+        Files of a folder that are no images by their suffix, lie in no class, or are not in its ``labels.csv``; relative to
+        `root`.
     places : list of str, or None
         Where each sample is named, for messages: ``"labels.csv, line 19"``. None where the files themselves are listed.
     """
@@ -61,6 +63,7 @@ class Dataset:
     root: str
     skipped: tuple[str, ...] = field(default=())
     places: Sequence[str] | None = None
+    modality: str = "image"
 
     def __post_init__(self) -> None:
         for what, values in (("labels", self.labels), ("groups", self.groups), ("split", self.split)):
@@ -88,6 +91,18 @@ class Dataset:
         return f"Dataset({self.name!r}: {len(self):,} samples{'; ' * bool(shown)}{shown}{extra}{split})"
 
     @property
+    def noun(self) -> str:
+        """What the samples are called: ``"images"`` or ``"texts"``."""
+        return f"{self.modality}s"
+
+    def name_of(self, index: int) -> str:
+        """A sample as a person knows it: its path; of a text its line, for a text is no name and may be private."""
+        sample = self.samples[index]
+        if self.modality == "image" and isinstance(sample, str):
+            return sample
+        return self.places[index] if self.places is not None else f"{self.modality} {index}"
+
+    @property
     def classes(self) -> list[str]:
         """The distinct labels, sorted; none where there are no labels."""
         return [] if self.labels is None else sorted(set(self.labels.tolist()))
@@ -100,9 +115,10 @@ def read_dataset(
     label_column: str | None = "label",
     group_column: str | None = None,
     split_column: str | None = None,
+    text_column: str | None = None,
     image_root: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Read an image data set.
+    """Read a data set of images or texts.
 
     Parameters
     ----------
@@ -116,6 +132,8 @@ def read_dataset(
     group_column, split_column : str or None
         None takes ``group`` and ``split`` where the CSV has them. Splits are train, val (valid, validation, dev) and
         test.
+    text_column : str or None
+        The column that holds texts; None takes ``text`` where the CSV has no column of files.
     image_root : path or None
         What relative paths of the CSV are relative to; None means the CSV's folder.
 
@@ -131,11 +149,12 @@ def read_dataset(
         or a split is unknown; rows are named by their line.
     """
     dataset = _read(
-        Path(path),
+        path,
         file_column=file_column,
         label_column=label_column,
         group_column=group_column,
         split_column=split_column,
+        text_column=text_column,
         image_root=image_root,
     )
     if len(dataset.classes) == 1:
@@ -193,14 +212,18 @@ def count_missing(dataset: Dataset) -> int:
 
 
 def _read(
-    place: Path,
+    path: str | os.PathLike[str],
     *,
     file_column: str = "file",
     label_column: str | None = "label",
     group_column: str | None = None,
     split_column: str | None = None,
+    text_column: str | None = None,
     image_root: str | os.PathLike[str] | None = None,
 ) -> Dataset:
+    if not isinstance(path, str | os.PathLike):
+        raise ParameterError(f"expected the path of a folder or a CSV, got {type(path).__name__}.")
+    place = Path(path)
     if place.is_dir():
         if not (place / _LABELS_FILE).is_file():
             asked = {"group_column": group_column, "split_column": split_column}
@@ -219,7 +242,20 @@ def _read(
         )
     table = read_table(place)
     root = place.parent if image_root is None else Path(image_root)
-    files = table.column(file_column)
+    listed = Path(path).is_dir()
+    if (
+        text_column is None
+        and file_column == "file"
+        and "file" not in table.columns
+        and "text" in table.columns
+    ):
+        text_column = "text"
+    if text_column is not None:
+        samples = table.column(text_column, complete=False)
+    else:
+        # A sample without a digest could not be read when it was embedded; whoever reads it now says so too.
+        files = table.column(file_column, complete=file_column != "digest")
+        samples = [file if _is_no_path(file) else os.path.join(root, file) for file in files]
     labels = None if label_column is None else table.column(label_column)
     groups = split = None
     if group_column is not None or "group" in table.columns:
@@ -227,14 +263,18 @@ def _read(
     if split_column is not None or "split" in table.columns:
         split = _splits(table, split_column or "split")
     dataset = Dataset(
-        samples=[file if file.startswith(_DIGEST_PREFIX) else os.path.join(root, file) for file in files],
+        samples=samples,
         labels=None if labels is None else np.array(labels),
         groups=None if groups is None else np.array(groups),
         split=None if split is None else np.array(split),
         name=place.resolve().parent.name if place.name == _LABELS_FILE else place.stem,
         root=str(root),
         places=[f"{place.name}, line {line}" for line in table.lines],
+        modality="image" if text_column is None else "text",
+        skipped=tuple(_unlisted(root, samples)) if listed and text_column is None else (),
     )
+    if dataset.modality == "text":  # two people may well write the same and mean something else
+        return dataset
     _refuse_conflicts(dataset, table)
     if file_column == "file" and "digest" in table.columns and count_missing(dataset) == len(dataset):
         raise DatasetError(
@@ -242,6 +282,21 @@ def _read(
             'file_column="digest" takes vectors from the cache; or say with image_root= where the files lie.'
         )
     return dataset
+
+
+def _is_no_path(file: str) -> bool:
+    """A digest, nothing, or an address, which whoever reads samples refuses in words."""
+    return not file or file.startswith(_DIGEST_PREFIX) or "://" in file
+
+
+def _unlisted(root: Path, samples: Sequence[str]) -> list[str]:
+    """Images below a folder that its list does not name."""
+    known = {os.path.normpath(sample) for sample in samples}
+    return [
+        os.path.relpath(file, root)
+        for file in images_below(root).files
+        if os.path.normpath(file) not in known
+    ]
 
 
 def _read_folder(folder: Path, *, labelled: bool) -> Dataset:

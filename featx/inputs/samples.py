@@ -254,7 +254,7 @@ def _special(text: str, index: int) -> DigestSample:
     if "\0" in text:
         raise SampleError(f"a path with a null character: {text!r}.", index=index, name=name)
     if text.startswith(_URL_PREFIXES):
-        raise SampleError("featx reads local files: download it first.", index=index, name=text[:120])
+        raise SampleError("featx reads local files: download it first.", index=index, name=text)
     digits = text.removeprefix(_DIGEST_PREFIX)
     try:
         key = bytes.fromhex(digits)
@@ -264,7 +264,7 @@ def _special(text: str, index: int) -> DigestSample:
         raise SampleError(
             f"expected digest: and {2 * _DIGEST_BYTES} hex digits. (A file of that name: give ./{text[:60]})",
             index=index,
-            name=text[:60],
+            name=text,
         )
     return DigestSample(key)
 

@@ -19,6 +19,7 @@ __all__ = ["Table", "is_missing", "read_table"]
 # What pandas and numpy write for a missing value. "none" and "NA" are not here: they name real classes.
 _MISSING = {"", "nan", "<na>"}
 _LINES_SHOWN = 5
+_BEFORE_HEADER = {"", "sep=,", "sep=;", "sep="}  # "sep=" and a tab, stripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +88,21 @@ def read_table(path: Path) -> Table:
     lines: list[int] = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            # The header decides, as cells may hold any of the separators.
-            delimiter = max(",;\t", key=file.readline().count)
+            # The header decides, as cells may hold any of the separators; Excel may name it in a line before.
+            header, n_before = file.readline(), 0
+            while header.strip() in _BEFORE_HEADER:
+                header, n_before = file.readline(), n_before + 1
+                if not header:
+                    break
+            delimiter = max(",;\t", key=header.count)
             file.seek(0)
+            for _ in range(n_before):
+                file.readline()
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for row in reader:
                 if row:
                     rows.append([cell.strip() for cell in row])
-                    lines.append(reader.line_num)
+                    lines.append(n_before + reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a CSV in UTF-8 ({error}).") from error
     if len(rows) < 2:

@@ -176,7 +176,7 @@ def test_the_help_can_be_pasted_and_gives_imagenet() -> None:
         ),
         ({"image_processor_type": "LevitImageProcessor"}, {"size": 256, "crop": (224, 224)}),
         ({"size": 32, "image_mean": 0.5, "image_std": 0.5}, {"size": (32, 32), "scale": 1 / 255}),
-        ({"do_rescale": False}, {"size": None, "mean": (0.0,) * 3}),
+        ({"do_rescale": False, "do_normalize": False}, {"size": None, "mean": (0.0,) * 3}),
         ({"image_processor_type": "MobileViTImageProcessor"}, {"channel_order": "bgr", "mean": (0.0,) * 3}),
     ],
 )
@@ -231,6 +231,7 @@ def test_efficientnets_second_normalisation_is_folded_into_the_deviation() -> No
             "two centre crops",
         ),
         ({"do_resize": True}, "size"),
+        ({"size": 224}, "normalisation"),
         ({"do_normalize": True, "do_rescale": True}, "image_mean"),
         ({"size": 224, "image_mean": [103.9, 116.8, 123.7], "image_std": [1, 1, 1]}, "do_rescale"),
     ],

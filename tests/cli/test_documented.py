@@ -85,8 +85,9 @@ def test_help_is_plain_and_fits_80_columns(
 
 def test_defaults_of_train_are_shown(featx: Any) -> None:
     words = " ".join(featx("train", "--help").out.split())
-    for default in ("compact", "logistic,svm,xgboost", "5", "auto"):
+    for default in ("logistic,svm,xgboost", "5", "auto"):
         assert f"[default: {default}]" in words
+    assert "Default: compact for images, minilm for texts." in words
 
 
 def test_version(featx: Any) -> None:

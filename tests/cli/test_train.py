@@ -183,7 +183,7 @@ def test_unreadable_pictures_are_left_out_and_listed(
     assert ended.status == 0
     (line,) = [line for line in ended.out.splitlines() if line.startswith("skipped ")]
     assert "broken.jpg" in line
-    assert "ignored 1 file, no images or in no class, for example" in ended.out
+    assert "ignored 1 file, no images, in no class or not in labels.csv, for example" in ended.out
     assert "fitted on 24 images" in ended.out
     found = featx(
         "train", tmp_path / "d", "-b", tiny, "--head", "logistic", "--skip-unreadable", "--json"

@@ -1,0 +1,70 @@
+"""The samples that words of a command line mean: image files, folders and patterns, or texts, and tables of either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from featx.errors import DatasetError
+from featx.inputs.datasets import read_samples
+from featx.inputs.folders import image_files
+
+__all__ = ["images_of", "texts_of"]
+
+_TABLES = (".csv", ".tsv")
+_LINES = ".txt"
+
+
+def images_of(words: Sequence[str]) -> list[str]:
+    """Image files, in the order of the words; a CSV stands for the files of its column ``file``.
+
+    Raises
+    ------
+    DatasetError
+        A folder without images, a pattern that nothing matches, or a CSV that lists no files.
+    """
+    found: list[str] = []
+    for word in words:
+        found += read_samples(word, label_column=None).samples if _is_table(word) else image_files([word])
+    return found
+
+
+def texts_of(words: Sequence[str], *, text_column: str | None = None) -> list[str]:
+    """Texts, in the order of the words.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A CSV stands for the texts of its column ``text``, or of ``text_column``; a ``.txt`` file for one text a line; any other
+        word is a text itself.
+
+    Raises
+    ------
+    DatasetError
+        A file of such a name is not there, or cannot be read.
+    """
+    found: list[str] = []
+    for word in words:
+        suffix = os.path.splitext(word)[1].lower()
+        if _is_table(word) or (suffix in _TABLES and " " not in word):
+            found += read_samples(word, label_column=None, text_column=text_column or "text").samples
+        elif suffix == _LINES and " " not in word:
+            found += _lines(Path(word))
+        else:
+            found.append(word)
+    return found
+
+
+def _is_table(word: str) -> bool:
+    return os.path.splitext(word)[1].lower() in _TABLES and os.path.isfile(word)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as text in UTF-8 ({error}).") from error
+    if not lines:
+        raise DatasetError(f"{path}: expected one text a line, found none.")
+    return lines
