@@ -1,0 +1,175 @@
+"""The main job on texts: a CSV to a model, predictions for words, tables and lines, vectors with digests and no words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import featx as library
+from featx.testing import counted_rows, tiny_text_backbone
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_text_backbone(tmp_path_factory.mktemp("encoder") / "words")
+
+
+@pytest.fixture(scope="session")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 messages by 20 authors; quoted newlines, commas and a repeat with another label among them."""
+    path = tmp_path_factory.mktemp("messages") / "messages.csv"
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "group"])
+        for i in range(30):
+            writer.writerow([f"zzz, zz {i}\nzz", "asleep", f"author {i % 10}"])
+            writer.writerow([f"aaa! a {i}", "awake", f"author {10 + i % 10}"])
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(encoder: Path, messages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "model"
+    library.train(messages, backbone=encoder, heads=["logistic"], out=out)
+    return out
+
+
+def test_training_keeps_authors_together_and_embeds_each_text_once(
+    featx: Any, messages: Path, encoder: Path, tmp_path: Path
+) -> None:
+    with counted_rows() as rows:
+        found = featx(
+            "train", messages, "-b", encoder, "--head", "logistic", "--cache", tmp_path / "c", "--json"
+        ).json
+    assert rows.n == 60
+    assert found["n_train"] == found["n_computed"] == 60
+    assert found["comparison"]["n_groups"] == 20
+
+
+def test_what_is_printed_speaks_of_texts(featx: Any, messages: Path, encoder: Path, tmp_path: Path) -> None:
+    out = featx("train", messages, "-b", encoder, "--head", "logistic", "--out", tmp_path / "m").out
+    assert "fitted on 60 texts" in out
+    assert "TEXTS..." in out
+    readme = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    assert "Trained on 60 texts of messages" in readme
+    assert 'model.predict(["a text"])' in readme
+
+
+def test_words_tables_and_lines_are_predicted(
+    featx: Any, model: Path, messages: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lines.txt").write_text("zz zzz\naaa\n", encoding="utf-8")
+    (tmp_path / "table.csv").write_text('id,text\n1,"zz, z"\n2,aa\n', encoding="utf-8")
+    ended = featx("predict", model, "zzz zz", tmp_path / "lines.txt", tmp_path / "table.csv", "--csv")
+    rows = list(csv.DictReader(io.StringIO(ended.out)))
+    assert [row["text"] for row in rows] == ["zzz zz", "zz zzz", "aaa", "zz, z", "aa"]
+    assert [row["label"] for row in rows] == ["asleep", "asleep", "awake", "asleep", "awake"]
+
+
+def test_a_table_that_is_not_there_is_no_text(refused: Any, model: Path) -> None:
+    assert "no such folder or file" in refused("predict", model, "absent.csv")
+    assert "cannot be read as text" in refused("predict", model, "absent.txt")
+
+
+def test_a_column_of_another_name(featx: Any, messages: Path, encoder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "renamed.csv"
+    path.write_text(
+        messages.read_text(encoding="utf-8").replace("text,label", "message,label", 1), encoding="utf-8"
+    )
+    words = ("train", path, "-b", encoder, "--head", "logistic")
+    assert featx(*words).status == 2
+    assert featx(*words, "--text-column", "message").status == 0
+
+
+def test_options_of_the_other_modality_are_refused(
+    refused: Any, messages: Path, encoder: Path, photos: Path, tiny: Path
+) -> None:
+    assert "is for images" in refused("train", messages, "-b", encoder, "--preprocess", "p.json")
+    assert "is for texts" in refused("train", photos, "-b", tiny, "--max-length", "8")
+
+
+def test_vectors_go_out_with_digests_and_without_the_texts(
+    featx: Any, messages: Path, encoder: Path, tmp_path: Path
+) -> None:
+    cache = ("--cache", tmp_path / "c")
+    assert featx("embed", messages, "-b", encoder, "-o", tmp_path / "v", *cache).status == 0
+    manifest = (tmp_path / "v.manifest.csv").read_text(encoding="utf-8")
+    assert manifest.splitlines()[0] == "row,digest,label,group"
+    assert "zzz" not in manifest
+    assert np.load(tmp_path / "v.npy").shape == (60, 16)
+    with counted_rows() as rows:
+        ended = featx(
+            "train", tmp_path / "v.manifest.csv", "--text-column", "digest", "-b", encoder, "--head", "logistic",
+            *cache,
+        )  # fmt: skip
+    assert (ended.status, rows.n) == (0, 0)
+
+
+def test_copies_with_other_labels_are_named_by_their_lines(
+    featx: Any, encoder: Path, messages: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text(messages.read_text(encoding="utf-8") + "aaa! a 3,asleep,author 90\n", encoding="utf-8")
+    ended = featx("train", path, "-b", encoder, "--head", "logistic", "--out", tmp_path / "m")
+    assert (
+        "different labels, for example twice.csv, line 13 ('awake') and twice.csv, line 92 ('asleep')"
+        in ended.err
+    )
+    assert "aaa! a 3" not in (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_saved_model_of_texts_predicts_the_same(model: Path, encoder: Path, messages: Path) -> None:
+    dataset = library.read_dataset(messages)
+    before = library.train(messages, backbone=encoder, heads=["logistic"]).pipeline
+    after = library.load(model, cache=None)
+    before.set_params(features__cache=None)
+    np.testing.assert_array_equal(after.predict_proba(dataset.samples), before.predict_proba(dataset.samples))
+    names = {path.name for path in (model / "backbones" / "words").iterdir()}
+    assert names == {"model.onnx", "tokenizer.json", "config.json", "modules.json", "1_Pooling"}
+
+
+def test_a_tokenizer_changed_in_a_saved_model_is_refused(model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(model, tmp_path / "copy"))
+    path = copy / "backbones" / "words" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer["normalizer"] = None
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(library.errors.ArtifactError, match=r"tokenizer\.json: not the file that was saved"):
+        library.load(copy)
+
+
+def test_settings_of_texts_survive_saving(encoder: Path, messages: Path, tmp_path: Path) -> None:
+    chosen = {
+        "prompt": "say: ",
+        "max_length": 20,
+        "normalize": True,
+        "tap": ["layer1", "pooled"],
+        "pooling": "max",
+    }
+    trained = library.train(messages, backbone=encoder, heads=["svm"], out=tmp_path / "m", **chosen)
+    loaded = library.load(tmp_path / "m")
+    assert loaded["features"].spaces_ == trained.pipeline["features"].spaces_
+    assert {name: loaded["features"].get_params()[name] for name in chosen} == chosen
+
+
+def test_an_encoder_with_paths_in_its_configuration_leaves_them_behind(
+    encoder: Path, messages: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(encoder, tmp_path / "mine"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "_name_or_path": str(folder)}), encoding="utf-8"
+    )
+    library.train(messages, backbone=folder, heads=["logistic"], out=tmp_path / "m")
+    for path in (tmp_path / "m").rglob("*"):
+        assert not path.is_file() or str(tmp_path).encode() not in path.read_bytes()
