@@ -83,10 +83,15 @@ def count_prefix_tokens(wiring: Wiring, tensor: str) -> int:
     """Tokens that learned parameters put before those of the picture, on the way to a tensor (n, tokens, d).
 
     Registers (Darcet et al. 2024) come between class token and patches, so a parameter counts that stands before
-    the last activation; one that stands behind it, such as the detection tokens of YOLOS, does not.
+    the last activation; one that stands behind it, such as the detection tokens of YOLOS, does not. A slice may take them away
+    again, where an export gives the patches only.
     """
-    joined = [t for t in wiring.dominators(tensor) if len(wiring.shapes.get(t, ())) == 3]
-    return sum(_learned_before(wiring, node) for node in map(wiring.made_by, joined) if node is not None)
+    count = 0
+    for joined in wiring.dominators(tensor):
+        node = wiring.made_by(joined)
+        if node is not None and len(wiring.shapes.get(joined, ())) == 3:
+            count = max(count + _learned_before(wiring, node) - _cut_before(wiring, node), 0)
+    return count
 
 
 def _learned_before(wiring: Wiring, node: NodeProto) -> int:
@@ -95,6 +100,20 @@ def _learned_before(wiring: Wiring, node: NodeProto) -> int:
     names = list(node.input)
     last = max(i for i, name in enumerate(names) if wiring.is_activation(name))
     return sum(_n_tokens(wiring, name) for name in names[:last] if not wiring.is_activation(name))
+
+
+def _cut_before(wiring: Wiring, node: NodeProto) -> int:
+    """Leading tokens of (n, tokens, d) that a slice leaves out."""
+    if node.op_type != "Slice":
+        return 0
+    starts, axes = attribute(node, "starts"), attribute(node, "axes")
+    if starts is None:  # since opset 10 they are inputs
+        starts = wiring.constant(node.input[1])
+        axes = wiring.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+    if starts is None:
+        return 0
+    where = range(len(starts)) if axes is None else [int(axis) % 3 for axis in axes]
+    return max(int(dict(zip(where, starts, strict=True)).get(1, 0)), 0)
 
 
 def _n_tokens(wiring: Wiring, tensor: str) -> int:

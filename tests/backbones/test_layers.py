@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import numpy as np
 import onnx
 import pytest
 
-from featx.backbones.graph import inspect_graph
+from featx.backbones.graph import inspect_graph, wire_graph
+from featx.backbones.layers import count_prefix_tokens
 
 
 def test_pre_norm_layers_end_in_the_sum_after_the_mlp(graphs: ModuleType) -> None:
@@ -31,6 +33,26 @@ def test_post_norm_layers_end_in_the_norm_behind_the_sum(graphs: ModuleType) -> 
 def test_class_token_and_registers_are_counted(n_registers: int, expected: int, graphs: ModuleType) -> None:
     info = inspect_graph(graphs.encoder(n_registers=n_registers))
     assert {tap.n_prefix_tokens for tap in info.taps if tap.kind == "tokens"} == {expected}
+
+
+@pytest.mark.parametrize(("first", "expected"), [(0, 2), (1, 1), (2, 0)])
+@pytest.mark.parametrize("opset", [9, 18])
+def test_tokens_that_a_slice_cuts_off_are_none_of_the_prefix(
+    first: int, expected: int, opset: int, graphs: ModuleType
+) -> None:
+    net = graphs.Net(opset=opset)
+    patches = net.op("Conv", "input", net.drawn(16, 3, 8, 8), strides=[8, 8], kernel_shape=[8, 8])
+    patches = net.op("Reshape", patches, net.weight([1, 16, -1], np.int64))
+    patches = net.op("Transpose", patches, perm=[0, 2, 1])  # (1, 16 patches, 16)
+    tokens = net.op("Concat", net.drawn(1, 2, 16), patches, axis=1)
+    if opset == 9:
+        net.op("Slice", tokens, out="kept", starts=[0, first], ends=[99, 99], axes=[2, 1])
+    else:
+        net.op(
+            "Slice", tokens, *(net.weight(v, np.int64) for v in ([0, first], [99, 99], [2, -2])), out="kept"
+        )
+    model = net.model({"input": (1, 3, 32, 32)}, {"kept": None})
+    assert count_prefix_tokens(wire_graph(model), "kept") == expected
 
 
 def test_the_patch_embedding_is_no_stage(graphs: ModuleType) -> None:
