@@ -46,7 +46,7 @@ def test_tokens_that_a_slice_cuts_off_are_none_of_the_prefix(
     patches = net.op("Transpose", patches, perm=[0, 2, 1])  # (1, 16 patches, 16)
     tokens = net.op("Concat", net.drawn(1, 2, 16), patches, axis=1)
     if opset == 9:
-        net.op("Slice", tokens, out="kept", starts=[0, first], ends=[99, 99], axes=[2, 1])
+        net.op("Slice", tokens, out="kept", starts=[first, 0], ends=[99, 99], axes=[1, 2])
     else:
         net.op(
             "Slice", tokens, *(net.weight(v, np.int64) for v in ([0, first], [99, 99], [2, -2])), out="kept"
