@@ -246,11 +246,11 @@ _ENTRIES = (
     ),
     Entry(
         name="mpnet",
-        source="hub:sentence-transformers/all-mpnet-base-v2",
+        source="hub:sentence-transformers/all-mpnet-base-v2#model.safetensors",
         modality="text",
         n_parameters=109_000_000,
         n_features=768,
-        size_mb=436,
+        size_mb=438,
         licence="Apache-2.0",
         description="all-mpnet-base-v2, English sentences",
     ),

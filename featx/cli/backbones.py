@@ -40,7 +40,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List backbones that have a name, and whether they are here."""
-    rows = [row for row in catalogued() if row["folder"] is not None or not here]
+    rows = [row for row in _listed() if row["folder"] is not None or not here]
     if as_json:
         print_json(rows)
         return
@@ -141,7 +141,7 @@ def show(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
     print_table(["tap", "kind", "channels", "resolution", "tensor"], rows, right=["channels"])
 
 
-def catalogued() -> list[dict[str, Any]]:
+def _listed() -> list[dict[str, Any]]:
     """Rows of ``featx backbones list``: the catalogue, then whatever else has a name on this machine."""
     from featx.backbones.catalogue import ENTRIES
     from featx.backbones.sources import installed_names
