@@ -34,7 +34,7 @@ _PROBE_TEXTS = (
     "The same row among others that are longer, and say quite different things: 3, 5, 8!",
     "x",
 )
-_TOKEN_STEP = 16
+_TOKEN_STEP = 8
 """Lengths of texts on a GPU are multiples of this: few shapes, so few sets of kernels and allocations."""
 
 

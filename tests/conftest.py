@@ -34,6 +34,14 @@ def data(shared: Path) -> Path:
     return shared / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures that live longer than a test do not read or write the user's own cache either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""

@@ -1,13 +1,14 @@
 """Which samples run together, and how they become one array: images by their shape, texts by their number of tokens.
 
-Owns the size of a run. Images of one shape are stacked. Texts are padded to the longest of the run with -1, so a run holds
-texts of nearly one length, and its size is counted in tokens, padding included: a run of many short texts costs what one of few
-long ones does.
+Owns the size of a run. Images of one shape are stacked. So are texts of one length, rounded up to a step and filled with -1: a
+text's row is then computed in the same shape whatever its neighbours are, and with a step of 1 no token is padding. A run's size
+is counted in tokens: one of many short texts costs what one of few long ones does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,8 +48,8 @@ class Batching(Protocol):
         """The same with one sample a run, unpadded: for networks whose rows depend on each other."""
         ...
 
-    def n_taken(self, lengths: Sequence[int]) -> int:
-        """How many of the next samples a lane takes up at once, of their lengths."""
+    def n_taken(self, lengths: Sequence[int], *, share: int) -> int:
+        """How many of the next samples, of these lengths, a lane takes up; with ``share`` all lanes would end together."""
         ...
 
     def batches(self, inputs: Sequence[NDArray[Any]]) -> list[list[int]]:
@@ -89,8 +90,8 @@ class ImageBatching:
     def alone(self) -> ImageBatching:
         return ImageBatching(1)
 
-    def n_taken(self, lengths: Sequence[int]) -> int:
-        return min(len(lengths), max(_GROUP, self.size))
+    def n_taken(self, lengths: Sequence[int], *, share: int) -> int:
+        return min(len(lengths), share, max(_GROUP, self.size))
 
     def batches(self, inputs: Sequence[NDArray[Any]]) -> list[list[int]]:
         shapes: dict[tuple[int, ...], list[int]] = {}
@@ -108,14 +109,14 @@ class ImageBatching:
 
 
 class TokenBatching:
-    """Texts of nearly one length, up to a number of tokens.
+    """Texts of one length, up to a number of tokens.
 
     Parameters
     ----------
     tokens : int
         Tokens a run, padding included; a longer text runs alone.
     step : int
-        Lengths are padded to multiples of this.
+        Lengths are rounded up to multiples of this.
     length : int or None
         The length that the graph insists on.
     single : bool
@@ -135,7 +136,7 @@ class TokenBatching:
         return self.tokens
 
     def is_full(self, lengths: Sequence[int]) -> bool:
-        return self.n_taken(lengths) < len(lengths) or (self.single and bool(lengths))
+        return self._n_alike(lengths) < len(lengths) or (self.single and bool(lengths))
 
     @property
     def smallest(self) -> bool:
@@ -148,27 +149,29 @@ class TokenBatching:
     def alone(self) -> TokenBatching:
         return TokenBatching(self.tokens, length=self.length, single=True)
 
-    def n_taken(self, lengths: Sequence[int]) -> int:
+    def n_taken(self, lengths: Sequence[int], *, share: int) -> int:
+        # Whatever the share: runs that hung on which lane comes first would give other bits each time.
+        return self._n_alike(lengths)
+
+    def _n_alike(self, lengths: Sequence[int]) -> int:
         if self.single:
             return min(1, len(lengths))
-        longest = n = 0
-        for length in lengths:
-            longest = max(longest, self._padded(length))
-            if n and (n + 1) * longest > self.tokens:
-                break
-            n += 1
-        return n
+        first = self._padded(lengths[0]) if lengths else 1
+        room = max(1, self.tokens // first)
+        same = takewhile(lambda length: self._padded(length) == first, islice(lengths, room))
+        return sum(1 for _ in same)
 
     def batches(self, inputs: Sequence[NDArray[Any]]) -> list[list[int]]:
-        left, found = list(range(len(inputs))), []
-        while left:
-            n = self.n_taken([len(inputs[at]) for at in left])
-            found.append(left[:n])
-            left = left[n:]
+        lengths = [len(ids) for ids in inputs]
+        found, start = [], 0
+        while start < len(lengths):
+            n = self._n_alike(lengths[start:])
+            found.append(list(range(start, start + n)))
+            start += n
         return found
 
     def stacked(self, inputs: Sequence[NDArray[Any]], *, fixed: bool) -> NDArray[Any]:
-        length = self._padded(max(map(len, inputs)))
+        length = max(self._padded(len(ids)) for ids in inputs)
         n_rows = len(inputs)
         if fixed and not self.single:
             n_rows = max(n_rows, self.tokens // length)

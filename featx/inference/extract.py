@@ -28,9 +28,9 @@ from featx.errors import FeatxWarning, SampleError, StoreError
 from featx.inference.batching import Batching, ImageBatching
 from featx.inference.devices import Device
 from featx.inference.lanes import Job, Lanes, Work
-from featx.inference.reading import BUDGET_BYTES, Content, Reading, Source, unreadable_path
+from featx.inference.reading import Content, Reading, Source, unreadable_path
 from featx.inference.runtime import Session
-from featx.inference.windows import ROWS_BYTES, WindowSize
+from featx.inference.windows import ROWS_BYTES
 from featx.inputs.samples import DigestSample
 from featx.store.claims import Claim
 from featx.store.digest import DIGEST_BYTES, digest_text, keys_array
@@ -266,13 +266,8 @@ class _Run:
         """Compute ``left`` window by window, but for what others are computing; return the claims to wait for."""
         afoot: deque[_Window] = deque()
         denied: list[Claim] = []
-        size = WindowSize(
-            len(left),
-            n_features=self.out.shape[1],
-            batch_size=self.plan.batch_size,
-            content_bytes=BUDGET_BYTES,
-        )
-        window, left = left[: size.n], left[size.n :]
+        size = self.reader.windows(left, n_features=self.out.shape[1], batch_size=self.plan.batch_size)
+        window, left = size.cut(left)
         reading = self._read(window)
         fresh: list[int] = []
         ended_s = remembered_s = time.monotonic()
@@ -284,7 +279,7 @@ class _Run:
                     self._begin(afoot[-1], window, contents, share)
                     if denied or any(one.denied for one in afoot):
                         size.share(len(left))
-                    following, left = left[: size.n], left[size.n :]
+                    following, left = size.cut(left)
                     reading = self._read(following)
                     fresh += contents
                     if not len(following) or time.monotonic() - remembered_s > _REMEMBER_S:

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from types import TracebackType
 from typing import Any
 
@@ -228,8 +228,13 @@ class Lanes:
                 self._changed.wait(_LOOK_S)
             # Near the end fewer, so that the lanes end together.
             share = -(-len(self._todo) // (2 * self._n_lanes))
-            lengths = [work.jobs[at].length for work, at in islice(self._todo, min(share, _MOST_TAKEN))]
-            return [self._todo.popleft() for _ in range(self._batching.n_taken(lengths))]
+            lengths = [
+                _job(task).length
+                for task in takewhile(
+                    lambda task: task[0] is self._todo[0][0], islice(self._todo, _MOST_TAKEN)
+                )
+            ]
+            return [self._todo.popleft() for _ in range(self._batching.n_taken(lengths, share=share))]
 
     # --- GPU: lanes decode, one thread runs ---
 

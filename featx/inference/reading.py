@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inference.lanes import Job
+from featx.inference.windows import Windows, WindowSize
 from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import sample_name
 from featx.store.digest import digest_array, digest_bytes
@@ -117,6 +118,10 @@ class Reading:
 class SampleReader(Protocol):
     """Reads samples and makes what the network takes. A context manager; leaving it ends its threads."""
 
+    def windows(self, left: NDArray[np.intp], *, n_features: int, batch_size: int) -> Windows:
+        """In which portions to compute the samples that are left."""
+        ...
+
     def begin(self, indices: NDArray[np.intp]) -> Reading:
         """Start to read and digest samples whose digest is not known."""
         ...
@@ -195,6 +200,10 @@ class Reader:
         self._samples = samples
         self._preprocess = preprocess
         self._threads = ThreadPoolExecutor(min(_READERS, 4 * n_workers), "featx-read")
+
+    def windows(self, left: NDArray[np.intp], *, n_features: int, batch_size: int) -> WindowSize:
+        """In which portions to compute the samples that are left: by time."""
+        return WindowSize(len(left), n_features=n_features, batch_size=batch_size, content_bytes=BUDGET_BYTES)
 
     def begin(self, indices: NDArray[np.intp]) -> Reading:
         """Start to read and digest samples."""

@@ -19,6 +19,7 @@ from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import SampleError
 from featx.inference.lanes import Job
 from featx.inference.reading import Reading
+from featx.inference.windows import TextWindows
 from featx.inputs.samples import sample_name
 from featx.inputs.texts import TextTokenizer
 from featx.store.digest import digest_text
@@ -75,6 +76,12 @@ class TextReader:
         self._samples = samples
         self._source = source
         self._tokenizer = tokenizer
+
+    def windows(self, left: NDArray[np.intp], *, n_features: int, batch_size: int) -> TextWindows:
+        """In which portions to compute the samples that are left: by their characters."""
+        lengths = np.zeros(len(self._samples), dtype=np.int64)
+        lengths[left] = [len(self._samples[i]) for i in left.tolist()]
+        return TextWindows(lengths, n_features=n_features)
 
     def begin(self, indices: NDArray[np.intp]) -> Reading:
         """Nothing: every text is known."""

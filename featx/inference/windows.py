@@ -7,7 +7,12 @@ seconds, and shrink towards the end where there are others.
 
 from __future__ import annotations
 
-__all__ = ["ROWS_BYTES", "WindowSize"]
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ROWS_BYTES", "TextWindows", "WindowSize", "Windows"]
 
 ROWS_BYTES = 4 << 20
 """Bound on a window's vectors on their way to the store."""
@@ -23,8 +28,24 @@ self-scheduling (Polychronopoulos & Kuck 1987) with a part for each of four proc
 _WINDOW_S = 2.0
 
 
+class Windows(Protocol):
+    """How many samples a window takes."""
+
+    def cut(self, left: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The next window of what is left, and the rest."""
+        ...
+
+    def grow(self, *, n_computed: int, took_s: float, mean_bytes: float) -> None:
+        """Learn from a window that has ended."""
+        ...
+
+    def share(self, n_left: int) -> None:
+        """Leave some of the samples that are left to others, who want them too."""
+        ...
+
+
 class WindowSize:
-    """Samples of the next window.
+    """Samples of the next window, by the time that the last took.
 
     Parameters
     ----------
@@ -80,5 +101,52 @@ class WindowSize:
         """Leave some of the samples that are left to others, who want them too."""
         self.n = self._within(min(self.n, n_left // _SHARED_PART))
 
+    def cut(self, left: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The next window of what is left, and the rest."""
+        return left[: self.n], left[self.n :]
+
     def _within(self, n: int) -> int:
         return max(self._smallest, min(n, self._largest))
+
+
+class TextWindows:
+    """Texts of the next window, by their characters: about two seconds of a small encoder on two cores.
+
+    Not by the time that the last one took: the texts of a window are put in order of their lengths, and runs of them should
+    be the same each time, bit for bit.
+
+    Parameters
+    ----------
+    n_characters : ndarray of int, shape (n_samples,)
+        Of every sample.
+    n_features : int
+        Length of a vector.
+
+    Examples
+    --------
+    >>> windows = TextWindows(np.full(3000, 400), n_features=384)
+    >>> window, left = windows.cut(np.arange(3000))
+    >>> len(window), len(left)
+    (328, 2672)
+    """
+
+    def __init__(self, n_characters: NDArray[np.int64], *, n_features: int) -> None:
+        self._n_characters = n_characters
+        self._largest = max(_SMALLEST, min(_LARGEST, ROWS_BYTES // (4 * n_features)))
+        self._most_characters = _WINDOW_CHARACTERS
+
+    def cut(self, left: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The next window of what is left, and the rest."""
+        ahead = np.cumsum(self._n_characters[left[: self._largest]])
+        n = max(_SMALLEST, int(np.searchsorted(ahead, self._most_characters)) + 1)
+        return left[:n], left[n:]
+
+    def grow(self, *, n_computed: int, took_s: float, mean_bytes: float) -> None:
+        """Learn nothing."""
+
+    def share(self, n_left: int) -> None:
+        """Leave some of the texts that are left to others, who want them too."""
+        self._largest = max(_SMALLEST, min(self._largest, n_left // _SHARED_PART))
+
+
+_WINDOW_CHARACTERS = 1 << 17

@@ -36,7 +36,7 @@ def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(encoder: Path, messages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model") / "model"
-    library.train(messages, backbone=encoder, heads=["logistic"], out=out)
+    library.train(messages, backbone=encoder, heads=["logistic"], out=out, cache=None)
     return out
 
 
