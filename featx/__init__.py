@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
     from featx.embedding import embed, write_embedding
+    from featx.exporting import export_backbone
     from featx.features import ImageFeatures
     from featx.heads import make_head, param_grid
     from featx.inputs.datasets import Dataset, read_dataset
@@ -31,6 +32,7 @@ _HOME = {
     "TextFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
     "embed": "featx.embedding",
+    "export_backbone": "featx.exporting",
     "load": "featx.artifact",
     "make_head": "featx.heads",
     "param_grid": "featx.heads",
@@ -51,6 +53,7 @@ __all__ = [
     "TextFeatures",
     "__version__",
     "embed",
+    "export_backbone",
     "load",
     "make_head",
     "param_grid",

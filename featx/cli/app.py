@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import featx
-from featx.cli import backbones, cache
+from featx.cli import backbones, cache, exporting
 from featx.cli.options import (
     BackboneOption,
     CacheOption,
@@ -54,6 +54,7 @@ app = typer.Typer(
 )
 app.add_typer(cache.app, name="cache")
 app.add_typer(backbones.app, name="backbones")
+exporting.register(backbones.app)
 
 _MOST_COLUMNS = 5  # classes whose probabilities a table shows
 
