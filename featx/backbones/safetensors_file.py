@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from featx.errors import BackboneError
 __all__ = ["read_weights", "weight_shapes"]
 
 _LARGEST_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors, tensor.rs, MAX_HEADER_SIZE)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -25,14 +27,10 @@ def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         Not such a file.
     """
     try:
-        with open(path, "rb") as file:
-            n = int.from_bytes(file.read(8), "little")
-            if not 0 < n <= _LARGEST_HEADER_BYTES:
-                raise ValueError("its header has no length")
-            header = json.loads(file.read(n))
-        return {name: tuple(one["shape"]) for name, one in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackboneError(f"{path}: not a readable safetensors file ({error}). Fetch it again.") from error
+        header, _ = _header(path)
+        return {name: tuple(one["shape"]) for name, one in header.items()}
+    except _UNREADABLE as error:
+        raise _refusal(path, error) from error
 
 
 def read_weights(path: Path, names: Iterable[str]) -> dict[str, NDArray[np.float32]]:
@@ -44,20 +42,58 @@ def read_weights(path: Path, names: Iterable[str]) -> dict[str, NDArray[np.float
     names : iterable of str
         Those that the file lacks are left out.
 
+    Returns
+    -------
+    dict
+        float16, bfloat16 and float64 are converted.
+
     Raises
     ------
     BackboneError
-        Not such a file.
+        Not such a file, or a tensor holds no floating-point numbers (quantised weights).
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            there = set(file.keys())
-            return {name: _float32(file, name) for name in names if name in there}
-    except (OSError, SafetensorError, TypeError) as error:
-        raise BackboneError(f"{path}: not a readable safetensors file ({error}). Fetch it again.") from error
+        header, start = _header(path)
+        with safe_open(path, framework="numpy") as file:  # refuses a damaged file
+            return {name: _float32(path, file, name, header[name], start) for name in names if name in header}
+    except BackboneError:
+        raise
+    except (SafetensorError, *_UNREADABLE) as error:
+        raise _refusal(path, error) from error
 
 
-def _float32(file: object, name: str) -> NDArray[np.float32]:
-    return np.ascontiguousarray(file.get_tensor(name), dtype=np.float32)  # type: ignore[attr-defined]  # untyped package
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Name to dtype, shape and place of each tensor; where the first one begins."""
+    with open(path, "rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        if not 0 < n <= _LARGEST_HEADER_BYTES:
+            raise ValueError("its header has no length")
+        header = json.loads(file.read(n))
+    header.pop("__metadata__", None)
+    return header, 8 + n
+
+
+def _float32(path: Path, file: Any, name: str, entry: Mapping[str, Any], start: int) -> NDArray[np.float32]:
+    if entry["dtype"] == "BF16":
+        return _bfloat16(path, entry, start)
+    if entry["dtype"] not in ("F32", "F16", "F64"):
+        raise BackboneError(
+            f"{path}: {name} holds {entry['dtype']}, expected F32, F16, BF16 or F64. Take the weights as they were published, "
+            "before they were quantised."
+        )
+    return np.ascontiguousarray(file.get_tensor(name), dtype=np.float32)
+
+
+def _bfloat16(path: Path, entry: Mapping[str, Any], start: int) -> NDArray[np.float32]:
+    """The upper halves of float32 numbers. numpy has no such type, so safetensors gives it none of them."""
+    first, end = entry["data_offsets"]
+    with open(path, "rb") as file:
+        file.seek(start + first)
+        halves = np.frombuffer(file.read(end - first), "<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+
+
+def _refusal(path: Path, error: Exception) -> BackboneError:
+    return BackboneError(f"{path}: not a readable safetensors file ({error}). Fetch it again.")
