@@ -20,7 +20,10 @@ from featx.errors import GraphError
 __all__ = ["TextEnd", "TextTokens", "pool_texts", "tokens_to_inputs"]
 
 _OLDEST_OPSET = 9  # Less of integers, Where
+_POSITIONS_OPSET = 11  # CumSum
 _LAST_OPSET = 12  # GatherND with batch dimensions
+# Masks that are not of the tokens: Longformer's and LED's global attention, a decoder's, those of heads.
+_OTHER_MASKS = ("global", "decoder", "cross", "head")
 _LOWEST = float(np.finfo(np.float32).min)
 # torch.nn.functional.normalize, eps; sentence-transformers, models/Pooling.py, clamp of the mask's sum.
 _NORM_FLOOR, _COUNT_FLOOR = 1e-12, 1e-9
@@ -59,7 +62,8 @@ def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad
     ----------
     writer : Writer
     inputs : mapping of str to int
-        Names of integer inputs (n, t) and their ONNX types. Those with "mask", "type" or "position" in their names are known.
+        Names of integer inputs (n, t) and their ONNX types. Those with "mask", "type", "segment" or "position" in their names are
+        known; others, and masks of other things than tokens, are left unfed.
     ids : str
         The input that takes the ids.
     pad_id : int
@@ -67,7 +71,7 @@ def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad
     Raises
     ------
     GraphError
-        The graph's opset is older than 9.
+        The graph's opset is older than 9, or than 11 where it takes positions.
     """
     if writer.opset < _OLDEST_OPSET:
         raise GraphError(
@@ -80,12 +84,17 @@ def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad
         if name == ids:
             padded = writer.add("Where", absent, writer.constant(pad_id, np.int32), "tokens")
             writer.add("Cast", padded, to=dtype, out=name)
-        elif "mask" in name:
+        elif "mask" in name and not any(other in name for other in _OTHER_MASKS):
             writer.add("Cast", mask, to=dtype, out=name)
         elif "type" in name or "segment" in name:
             zeros = writer.add("Mul", mask, writer.constant(0, np.int64))
             writer.add("Cast", zeros, to=dtype, out=name)
         elif "position" in name:
+            if writer.opset < _POSITIONS_OPSET:
+                raise GraphError(
+                    f"the graph uses opset {writer.opset}, and its input {name!r} needs {_POSITIONS_OPSET} or later. Export it "
+                    "again."
+                )
             counted = writer.add("CumSum", mask, writer.constant(1, np.int64))
             before = writer.add("Sub", counted, writer.constant(1, np.int64))
             writer.add("Cast", writer.add("Mul", before, mask), to=dtype, out=name)
@@ -93,13 +102,24 @@ def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad
 
 
 def pool_texts(writer: Writer, tensor: str, tap: Tap, tokens: TextTokens, end: TextEnd, out: str) -> None:
-    """From a tap to (n, d) float32; sums are taken in float32 whatever the graph computes in."""
+    """From a tap to (n, d) float32; sums are taken in float32 whatever the graph computes in.
+
+    Raises
+    ------
+    GraphError
+        The graph's opset is too old for the pooling, or a dense layer takes vectors of another length than the tap's.
+    """
     tensor = writer.add("Cast", tensor, to=TensorProto.FLOAT)
     if tap.kind == "tokens":
         tensor = _pool(writer, tensor, tokens, end.pooling)
     width = tap.channels
     tensor = writer.add("Reshape", tensor, writer.constant([-1, width], np.int64))
     for weight, bias, activation in end.dense:
+        if weight.shape[1] != width:
+            raise GraphError(
+                f"tap {tap.name!r}: the dense layer behind its pooling takes vectors of {weight.shape[1]}, found {width}. The "
+                "folder's files are of two different models: fetch it again."
+            )
         tensor = writer.add("MatMul", tensor, writer.constant(weight.T, np.float32))
         if bias is not None:
             tensor = writer.add("Add", tensor, writer.constant(bias, np.float32))

@@ -1,77 +1,54 @@
 """How a text becomes the network's input, and its tokens one vector: ``TextPreprocess``, read from a model's folder.
 
-Owns what the publishers' files say: the tokenizer, the longest input, prompts, and the steps that a sentence-transformers folder
-puts behind the encoder (pooling, dense layers, normalisation). A step that featx cannot do exactly is refused by name, because
-vectors without it would be others than the publisher's.
+Owns what the publishers' files say of the tokenizer, the longest input and prompts; what stands behind the encoder is read by
+:mod:`featx.backbones.text_modules`.
 """
 
 from __future__ import annotations
 
-import json
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from featx.backbones.safetensors_file import read_weights, weight_shapes
+from featx.backbones.text_modules import Dense, module_files, read_modules, read_object
 from featx.errors import ParameterError, PreprocessError
 from featx.store.digest import digest_file
 
-__all__ = ["TOKENIZER_NAME", "Dense", "TextPreprocess", "published_files"]
+__all__ = ["TOKENIZER_NAME", "TextPreprocess", "published_files"]
 
 TOKENIZER_NAME = "tokenizer.json"
+_NETWORK_NAME = "config.json"
+_TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+_PROMPTS_NAME = "config_sentence_transformers.json"
+# sentence-transformers, modules/transformer.py, load_config: the first that is there, its own name and those of old versions.
+_SENTENCE_NAMES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 
-# sentence-transformers, models/Pooling.py, as `pooling_mode` and as the older flags.
-_POOLINGS = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}
-_POOLING_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-}
-_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid")
 # `model_max_length` of a tokenizer that knows no limit is 10^30 (transformers, VERY_LARGE_INTEGER).
-_WEIGHT, _BIAS = "linear.weight", "linear.bias"
 _NO_LIMIT = 10**6
 _DEFAULT_LENGTH = 512
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dense:
-    """A dense layer behind the pooling.
-
-    Parameters
-    ----------
-    path : Path
-        Its weights, a ``model.safetensors`` with ``linear.weight`` (out, in) and maybe ``linear.bias`` (out,).
-    digest : str
-        Of that file, 32 hex digits.
-    n_features : int
-        Length of the vectors that it makes.
-    activation : str
-        ``"Identity"``, ``"Tanh"``, ``"ReLU"``, ``"GELU"`` or ``"Sigmoid"``, as torch.nn names them.
-    """
-
-    path: Path = field(compare=False)
-    digest: str
-    activation: str
-    n_features: int
-
-    def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Weight (out, in) and bias (out,).
-
-        Raises
-        ------
-        BackboneError
-            The file is not readable.
-        """
-        found = read_weights(self.path, (_WEIGHT, _BIAS))
-        return found[_WEIGHT], found.get(_BIAS)
+# These count positions from behind the padding id (transformers, create_position_ids_from_input_ids), which is 1 where their
+# configurations are silent.
+_OFFSET_POSITIONS = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+# These have distances instead, of any size.
+_RELATIVE_POSITIONS = ("t5", "mt5", "umt5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +80,13 @@ class TextPreprocess:
         The publisher's dense layers behind that pooling.
     ends_normalized : bool
         Whether the publisher scales vectors to length 1.
+    pools_prompt : bool
+        Whether the publisher pools the tokens of a prompt with the others. featx always does.
+
+    Raises
+    ------
+    ParameterError
+        A field is wrong, ``max_length`` is beyond the network's positions, or there is a prompt that must not be pooled.
     """
 
     tokenizer: str
@@ -115,17 +99,23 @@ class TextPreprocess:
     pooling: str | None = None
     dense: tuple[Dense, ...] = ()
     ends_normalized: bool = False
+    pools_prompt: bool = True
 
     def __post_init__(self) -> None:
-        _check_whole("max_length", self.max_length)
+        object.__setattr__(self, "max_length", _whole("max_length", self.max_length))
         if self.max_positions is not None and self.max_length > self.max_positions:
             raise ParameterError(
                 f"max_length={self.max_length}: the network has {self.max_positions} positions. Give at most that."
             )
         if not isinstance(self.prompt, str):
             raise ParameterError(f"prompt must be a string, got {self.prompt!r}.")
-        if self.normalize not in (None, True, False):
-            raise ParameterError(f'normalize must be "auto", True or False, got {self.normalize!r}.')
+        if self.prompt and not self.pools_prompt:
+            raise ParameterError(
+                f"prompt={self.prompt!r}: the publisher leaves a prompt's tokens out of the pooling (include_prompt), and featx "
+                "pools them all. Use the network without a prompt, or another."
+            )
+        if self.normalize is not None and not isinstance(self.normalize, bool):
+            raise ParameterError(f"normalize must be True, False or None, got {self.normalize!r}.")
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> TextPreprocess | None:
@@ -142,25 +132,29 @@ class TextPreprocess:
         place = Path(folder)
         if not (place / TOKENIZER_NAME).is_file():
             return None
-        network, tokenizer = _read(place / "config.json"), _read(place / "tokenizer_config.json")
-        sentence, prompts = _read(place / "sentence_bert_config.json"), _read(place / _PROMPTS_NAME)
+        network, tokenizer = read_object(place / _NETWORK_NAME), read_object(place / _TOKENIZER_CONFIG_NAME)
+        sentence, prompts = read_object(place / _sentence_name(place)), read_object(place / _PROMPTS_NAME)
         positions = _positions(network)
-        lengths = [sentence.get("max_seq_length"), tokenizer.get("model_max_length"), positions]
-        known = [
-            n for n in lengths if isinstance(n, int | float) and not isinstance(n, bool) and 0 < n < _NO_LIMIT
-        ]
-        longest = int(known[0]) if known else _DEFAULT_LENGTH
-        end = _modules(place)
+        modules = read_modules(place)
+        prompt = _default_prompt(prompts, place / _PROMPTS_NAME)
+        if prompt and not modules.pools_prompt:
+            raise PreprocessError(
+                f"{place / _PROMPTS_NAME}: the default prompt's tokens are left out of the pooling (include_prompt), and featx "
+                "pools them all, so it cannot make these vectors."
+            )
         return cls(
             tokenizer=digest_file(place / TOKENIZER_NAME).hex(),
-            max_length=longest if positions is None else min(longest, positions),
+            max_length=_longest(
+                (sentence.get("max_seq_length"), tokenizer.get("model_max_length")), positions
+            ),
             max_positions=positions,
-            prompt=_default_prompt(prompts, place / _PROMPTS_NAME),
-            lowercase=bool(sentence.get("do_lower_case", False)),
+            prompt=prompt,
+            lowercase=sentence.get("do_lower_case") is True,
             pad_id=_pad_id(network),
-            pooling=end.pooling,
-            dense=end.dense,
-            ends_normalized=end.normalized,
+            pooling=modules.pooling,
+            dense=modules.dense,
+            ends_normalized=modules.normalized,
+            pools_prompt=modules.pools_prompt,
         )
 
     def ends(self, pooling: str, *, published: bool) -> tuple[tuple[Dense, ...], bool]:
@@ -200,153 +194,66 @@ class TextPreprocess:
 def published_files(folder: str | Path) -> list[Path]:
     """The files that :meth:`TextPreprocess.from_folder` reads, relative to the folder; those that are there."""
     place = Path(folder)
-    names = [Path(name) for name in (TOKENIZER_NAME, *_CONFIG_NAMES)]
-    modules = _parse(place / "modules.json") if (place / "modules.json").is_file() else []
-    for module in modules:
-        names += [
-            Path(str(module.get("path", ""))) / name
-            for name in ("config.json", "model.safetensors")
-            if module.get("path")
-        ]
-    names.append(Path("1_Pooling") / "config.json")
-    return [name for name in dict.fromkeys(names) if (place / name).is_file()]
+    names = (TOKENIZER_NAME, _NETWORK_NAME, _TOKENIZER_CONFIG_NAME, _sentence_name(place), _PROMPTS_NAME)
+    return [Path(name) for name in names if (place / name).is_file()] + module_files(place)
 
 
-_PROMPTS_NAME = "config_sentence_transformers.json"
-_CONFIG_NAMES = (
-    "config.json",
-    "tokenizer_config.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    _PROMPTS_NAME,
-)
+def _sentence_name(folder: Path) -> str:
+    there = (name for name in _SENTENCE_NAMES if (folder / name).is_file())
+    return next(there, _SENTENCE_NAMES[0])
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """What stands behind an encoder."""
-
-    pooling: str | None = None
-    dense: tuple[Dense, ...] = ()
-    normalized: bool = False
-
-
-def _modules(folder: Path) -> _End:
-    """The modules of a sentence-transformers folder behind its encoder."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        alone = folder / "1_Pooling" / "config.json"
-        return _End(_pooling(alone) if alone.is_file() else None)
-    modules = _parse(path)
-    if not isinstance(modules, list) or not all(isinstance(one, dict) for one in modules):
-        raise PreprocessError(f"{path}: expected a list of modules. Fetch the folder again.")
-    pooling: str | None = None
-    dense: list[Dense] = []
-    normalized = False
-    for module in modules:
-        kind, place = str(module.get("type", "")).rsplit(".", 1)[-1], folder / str(module.get("path", ""))
-        if kind == "Pooling" and pooling is None:
-            pooling = _pooling(place / "config.json")
-        elif kind == "Dense" and pooling is not None:
-            dense.append(_dense(place))
-        elif kind == "Normalize":
-            normalized = True
-        elif kind != "Transformer":
-            raise PreprocessError(
-                f"{path}: module {kind!r} is none that featx can put behind an encoder (Pooling, Dense, Normalize). Name the "
-                "pooling you want in a copy of the folder without modules.json."
-            )
-    return _End(pooling, tuple(dense), normalized)
-
-
-def _pooling(path: Path) -> str:
-    config = _read(path)
-    named = config.get("pooling_mode")
-    modes = [named] if named else [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)]
-    modes = [_POOLINGS.get(str(mode), str(mode)) for mode in modes]
-    if len(modes) != 1 or modes[0] not in _POOLINGS.values():
-        raise PreprocessError(
-            f"{path}: pools by {' and '.join(modes) or 'nothing'}; featx pools by one of {', '.join(_POOLINGS.values())}. Name "
-            "the pooling you want in a copy of the folder without modules.json."
-        )
-    return modes[0]
-
-
-def _dense(folder: Path) -> Dense:
-    config, weights = _read(folder / "config.json"), folder / "model.safetensors"
-    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
-    if activation not in _ACTIVATIONS:
-        raise PreprocessError(
-            f"{folder / 'config.json'}: activation {activation} is none of {', '.join(_ACTIVATIONS)}. featx cannot make "
-            "these vectors."
-        )
-    if not weights.is_file():
-        raise PreprocessError(
-            f"{weights}: missing, and the dense layer's weights are needed. Fetch it; a pytorch_model.bin is a pickle, and not "
-            "read."
-        )
-    shape = weight_shapes(weights).get(_WEIGHT)
-    if shape is None or len(shape) != 2:
-        raise PreprocessError(f"{weights}: has no {_WEIGHT} (out, in). Fetch it again.")
-    return Dense(path=weights, digest=digest_file(weights).hex(), activation=activation, n_features=shape[0])
+def _longest(lengths: tuple[Any, Any], positions: int | None) -> int:
+    known = [
+        int(n)
+        for n in lengths
+        if isinstance(n, int | float) and not isinstance(n, bool) and 1 <= n < _NO_LIMIT
+    ]
+    if positions is None:
+        return known[0] if known else _DEFAULT_LENGTH
+    return min(known[0], positions) if known else positions
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:
     """Positions that a network has; None where it counts distances (T5) or the file does not say."""
+    kind = config.get("model_type")
+    if kind in _RELATIVE_POSITIONS:
+        return None
+    offset = _pad_id(config) + 1 if kind in _OFFSET_POSITIONS else 0
     for name in ("max_position_embeddings", "n_positions", "max_positions"):
         number = config.get(name)
-        if isinstance(number, int) and number > 0:
-            # RoBERTa counts from behind the padding id (transformers, create_position_ids_from_input_ids), and so does MPNet.
-            offset = _pad_id(config) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
-            return None if config.get("model_type") in _RELATIVE_POSITIONS else number - offset
+        if isinstance(number, int) and not isinstance(number, bool) and number > offset:
+            return number - offset
     return None
-
-
-_OFFSET_POSITIONS = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "mpnet",
-    "longformer",
-    "xlm-roberta-xl",
-    "data2vec-text",
-}
-_RELATIVE_POSITIONS = {"t5", "mt5", "umt5"}
 
 
 def _pad_id(config: Mapping[str, Any]) -> int:
     number = config.get("pad_token_id")
-    return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else 0
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+        return number
+    return 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
 
 
 def _default_prompt(config: Mapping[str, Any], path: Path) -> str:
     name, prompts = config.get("default_prompt_name"), config.get("prompts")
     if name is None:
         return ""
-    if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
+    if not isinstance(name, str) or not isinstance(prompts, dict) or name not in prompts:
         raise PreprocessError(
             f"{path}: its default prompt {name!r} is not among its prompts. Correct the file."
         )
-    return str(prompts[name])
+    prompt = prompts[name]
+    if prompt is not None and not isinstance(prompt, str):
+        raise PreprocessError(f"{path}: prompt {name!r} is no string: {prompt!r}. Correct the file.")
+    return prompt or ""
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no file."""
-    values = _parse(path) if path.is_file() else {}
-    if not isinstance(values, dict):
-        raise PreprocessError(
-            f"{path}: expected a JSON object, found {type(values).__name__}. Fetch it again."
-        )
-    return values
-
-
-def _parse(path: Path) -> Any:
+def _whole(name: str, value: Any) -> int:
+    """An int, also of numpy's kinds, which parameter grids hold."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise PreprocessError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ParameterError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    return number

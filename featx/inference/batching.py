@@ -144,7 +144,7 @@ class TokenBatching:
 
     def halved(self) -> TokenBatching:
         half = self.tokens // 2
-        return TokenBatching(half, step=self.step, length=self.length, single=half < self.step)
+        return TokenBatching(half, step=self.step, length=self.length, single=self.single or half < self.step)
 
     def alone(self) -> TokenBatching:
         return TokenBatching(self.tokens, length=self.length, single=True)
@@ -182,4 +182,5 @@ class TokenBatching:
         return rows
 
     def _padded(self, length: int) -> int:
-        return self.length or -(-length // self.step) * self.step
+        # A text without tokens is refused by its reader, and counts as one until then.
+        return self.length or -(-max(1, length) // self.step) * self.step

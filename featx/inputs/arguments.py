@@ -26,7 +26,7 @@ def images_of(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        found += read_samples(word, label_column=None).samples if _is_table(word) else image_files([word])
+        found += _listed_images(word) if _is_table(word) else image_files([word])
     return found
 
 
@@ -37,7 +37,8 @@ def texts_of(words: Sequence[str], *, text_column: str | None = None) -> list[st
     ----------
     words : sequence of str
         A CSV stands for the texts of its column ``text``, or of ``text_column``; a ``.txt`` file for one text a line; any other
-        word is a text itself.
+        word is a text itself, one of several words too that ends like the name of a file but names none.
+    text_column : str or None
 
     Raises
     ------
@@ -46,25 +47,40 @@ def texts_of(words: Sequence[str], *, text_column: str | None = None) -> list[st
     """
     found: list[str] = []
     for word in words:
-        suffix = os.path.splitext(word)[1].lower()
-        if _is_table(word) or (suffix in _TABLES and " " not in word):
-            found += read_samples(word, label_column=None, text_column=text_column or "text").samples
-        elif suffix == _LINES and " " not in word:
+        suffix = _suffix(word)
+        named = suffix in (*_TABLES, _LINES) and (os.path.isfile(word) or len(word.split()) == 1)
+        if not named:
+            found.append(word)
+        elif suffix == _LINES:
             found += _lines(Path(word))
         else:
-            found.append(word)
+            found += read_samples(word, label_column=None, text_column=text_column or "text").samples
     return found
 
 
+def _suffix(word: str) -> str:
+    return os.path.splitext(word)[1].lower()
+
+
 def _is_table(word: str) -> bool:
-    return os.path.splitext(word)[1].lower() in _TABLES and os.path.isfile(word)
+    return _suffix(word) in _TABLES and os.path.isfile(word)
+
+
+def _listed_images(table: str) -> list[str]:
+    dataset = read_samples(table, label_column=None)
+    if dataset.modality != "image":
+        raise DatasetError(
+            f"{table}: lists texts, in its column 'text', and images are expected, in a column 'file'. Name a backbone of texts."
+        )
+    return dataset.samples
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as text in UTF-8 ({error}).") from error
-    if not lines:
+    if not content:
         raise DatasetError(f"{path}: expected one text a line, found none.")
-    return lines
+    # Not splitlines: form feeds and U+2028 stand inside of texts.
+    return content.removesuffix("\n").split("\n")

@@ -135,7 +135,8 @@ def _columns(X: Any) -> list[Any] | None:
     names = getattr(X, "column_names", None)
     if names is None:
         names = getattr(X, "columns", None)
-    return None if names is None or callable(names) else list(names)
+    # A pandas Series has its labels as attributes, and one of them may be "columns".
+    return None if names is None or callable(names) or isinstance(names, str) else list(names)
 
 
 def _several_columns(columns: Sequence[Any] | Any, wanted: Wanted) -> InputError:

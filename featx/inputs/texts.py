@@ -55,7 +55,7 @@ def as_texts(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
     >>> as_texts(["fine", ""])
     ['fine', '']
     """
-    if isinstance(X, str | bytes):
+    if isinstance(X, str | bytes | bytearray | memoryview | DigestSample):
         raise InputError("X is a single text, expected a list of texts: give [X].")
     return collect(X, _WANTED, keep_errors)
 
@@ -101,6 +101,7 @@ class TextTokenizer:
             )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(preprocess.max_length)
+        self._path = path
         self._preprocess = preprocess
 
     def encode(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], int]:
@@ -117,12 +118,23 @@ class TextTokenizer:
         ids : list of n ndarray of int32, shape (t_i,)
             Special tokens included; empty where a tokenizer without special tokens is given a text without words.
         n_truncated : int
+
+        Raises
+        ------
+        PreprocessError
+            The tokenizer has no token for what a text holds, and none for unknown words.
         """
         ids: list[NDArray[np.int32]] = []
         n_truncated = 0
         for start in range(0, len(texts), _AT_A_TIME):
             batch = [self._prepared(text) for text in texts[start : start + _AT_A_TIME]]
-            for encoding in self._tokenizer.encode_batch_fast(batch):
+            try:
+                encodings = self._tokenizer.encode_batch_fast(batch)
+            except Exception as error:  # tokenizers raises Exception itself
+                raise PreprocessError(
+                    f"{self._path}: the tokenizer cannot encode one of the texts ({error}). Fetch it again."
+                ) from error
+            for encoding in encodings:
                 ids.append(np.asarray(encoding.ids, dtype=np.int32))
                 n_truncated += bool(encoding.overflowing)
         return ids, n_truncated
