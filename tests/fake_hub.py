@@ -1,13 +1,15 @@
 """A model hub on this machine: the few answers of the real one that huggingface_hub needs, over real HTTP.
 
 Answers ``/api/models/<repository>[/revision/<revision>]`` and ``/<repository>/resolve/<revision>/<file>`` with the headers of
-the real hub; large files are redirected to a second server, as to a content delivery network.
+the real hub; large files are redirected to a second server, as to a content delivery network. And a small encoder of texts, as
+publishers lay theirs out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import safetensors.numpy
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 LARGE_BYTES = 1000
 TOKEN = "hf_of_a_reader"
@@ -37,7 +46,10 @@ class Repository:
         named = {"main": self.files, **self.older}
         by_commit = {commit_of(files): files for files in named.values()}
         files = named.get(revision) or by_commit.get(revision)
-        return None if files is None else (commit_of(files), files)
+        if files is None:
+            return None
+        is_commit = re.fullmatch("[0-9a-f]{40}", revision) is not None
+        return (revision if is_commit else commit_of(files)), files
 
 
 def commit_of(files: dict[str, bytes]) -> str:
@@ -225,3 +237,89 @@ class _Cdn(_Answers):
                     self._send_file(repository, file, found[1][file])
                     return
         self._send(404)
+
+
+def bert_files(seed: int = 0) -> dict[str, bytes]:
+    """A BERT of two layers with random weights, in the layout of sentence-transformers."""
+    rng = np.random.default_rng(seed)
+    width, inner = 32, 64
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "the",
+        "fox",
+        "jumps",
+        "over",
+        "dogs",
+    ]
+    weights: dict[str, Any] = {}
+
+    def dense(name: str, n_out: int, n_in: int) -> None:
+        weights[f"{name}.weight"] = rng.normal(0, 0.2, (n_out, n_in)).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.1, n_out).astype(np.float32)
+
+    def norm(name: str) -> None:
+        weights[f"{name}.weight"] = rng.normal(1, 0.1, width).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.1, width).astype(np.float32)
+
+    for name, n in (("word", len(words)), ("position", 16), ("token_type", 2)):
+        table = rng.normal(0, 1, (n, width)).astype(np.float32)
+        weights[f"embeddings.{name}_embeddings.weight"] = table
+    norm("embeddings.LayerNorm")
+    for layer in range(2):
+        at = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            dense(f"{at}.attention.self.{part}", width, width)
+        dense(f"{at}.attention.output.dense", width, width)
+        norm(f"{at}.attention.output.LayerNorm")
+        dense(f"{at}.intermediate.dense", inner, width)
+        dense(f"{at}.output.dense", width, inner)
+        norm(f"{at}.output.LayerNorm")
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 16,
+        "type_vocab_size": 2,
+        "vocab_size": len(words),
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        "position_embedding_type": "absolute",
+    }
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    return {
+        "model.safetensors": safetensors.numpy.save(weights),
+        "config.json": json.dumps(config).encode(),
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": json.dumps({"pooling_mode_mean_tokens": True}).encode(),
+        "sentence_bert_config.json": b'{"max_seq_length": 12, "do_lower_case": false}',
+        "tokenizer.json": _tokenizer(words),
+        "vocab.txt": b"not needed",
+        "pytorch_model.bin": b"a pickle" * 1000,
+    }
+
+
+def _tokenizer(words: list[str]) -> bytes:
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    text: str = tokenizer.to_str()
+    return text.encode()

@@ -31,7 +31,13 @@ _SCORES = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _ATTENTION_OPS = ("Softmax", "Attention", "MultiHeadAttention")
 
 # What exporters call the outputs of models that end in an embedding, best first.
-_EMBEDDING_OUTPUTS = ("image_embeds", "sentence_embedding", "pooler_output", "last_hidden_state")
+_EMBEDDING_OUTPUTS = (
+    "image_embeds",
+    "sentence_embedding",
+    "pooler_output",
+    "last_hidden_state",
+    "token_embeddings",
+)
 _EXTRA_OUTPUTS = ("hidden_states", "attentions")
 _EMBEDDING_WORDS = ("embed", "feature", "hidden", "pool", "repr", "latent", "backbone")
 _SCORE_WORDS = ("logit", "prob", "softmax", "class", "score", "predictions")

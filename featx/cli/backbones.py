@@ -134,7 +134,8 @@ def show(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
         if facts[name]:
             say(f"{name:12} {facts[name]}")
     if facts["preprocess"]:
-        fields = ", ".join(f"{name} {value}" for name, value in facts["preprocess"].items() if name != "kind")
+        told = ((name, value) for name, value in facts["preprocess"].items() if value not in ("", []))
+        fields = ", ".join(f"{name} {value}" for name, value in told if name != "kind")
         lines = textwrap.wrap(fields, _WIDTH - _INDENT, break_long_words=False)
         say("\n".join(f"{'' if i else 'preprocess':{_INDENT}}{line}" for i, line in enumerate(lines)))
     rows = [(t["name"], t["kind"], t["channels"], t["resolution"], t["tensor"]) for t in facts["taps"]]
