@@ -24,7 +24,7 @@ from featx.backbones.catalogue import ENTRIES, Entry, Wheel
 from featx.backbones.golden import golden_vectors
 from featx.backbones.hub import fetch
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
-from featx.backbones.sources import CARD_NAME, backbones_folder, locate
+from featx.backbones.sources import CARD_NAME, backbones_folder, has_model, locate
 from featx.errors import (
     BackboneError,
     DigestMismatchError,
@@ -56,7 +56,7 @@ def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force:
     folder : path, optional
         Where to write it; default: under its name in :func:`featx.backbones.sources.backbones_folder`.
     force : bool
-        Fetch again, also what is here; ask the hub what a branch is now; replace whatever is in the folder.
+        Fetch again, also what is here; ask the hub what a branch is now; replace another backbone in the folder.
 
     Returns
     -------
@@ -81,6 +81,8 @@ def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force:
     if state == "whole" and not force:
         _log.info("%s: already in %s", reference, target)
         return target
+    if state == "foreign":
+        raise OutputError(f"{target}: exists, and is no backbone. Choose another folder (folder=...).")
     if state == "other" and not force:
         raise OutputError(
             f"{target}: exists, and is not {source}. Choose another folder (folder=...), or pass force=True to replace it."
@@ -103,7 +105,10 @@ def _target(source: HubReference, entry: Entry | None, folder: str | os.PathLike
 
 
 def _state(target: Path, source: HubReference) -> str:
-    """What is in the place of a backbone: ``"absent"``, ``"whole"``, ``"damaged"``, or ``"other"``."""
+    """What is in the place of a backbone: ``"absent"``, ``"whole"``, ``"damaged"``, ``"other"``, or ``"foreign"``.
+
+    Another backbone may be replaced when that is asked for; what is none (a file, somebody's documents) never is.
+    """
     if not os.path.lexists(target):
         return "absent"
     if target.is_dir() and not any(target.iterdir()):
@@ -111,7 +116,7 @@ def _state(target: Path, source: HubReference) -> str:
     try:
         card = json.loads((target / CARD_NAME).read_bytes())
     except (OSError, ValueError):
-        return "other"
+        return "other" if has_model(target) else "foreign"
     if not isinstance(card, dict) or card.get("source") != str(source):
         return "other"
     try:

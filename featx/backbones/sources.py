@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ from featx.backbones.catalogue import ENTRIES, Entry
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
-__all__ = ["CARD_NAME", "Located", "backbones_folder", "how_to_get", "installed_names", "locate"]
+__all__ = ["CARD_NAME", "Located", "backbones_folder", "has_model", "how_to_get", "installed_names", "locate"]
 
 CARD_NAME = "featx.json"
 
 _MODEL_NAMES = ("model.onnx", "onnx/model.onnx")
+_HUB_PAGE = re.compile(r"https?://[^/]+/([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(/.*)?")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -80,6 +82,11 @@ def installed_names() -> dict[str, Path]:
     for home in (_PACKAGE / "_models", _PACKAGE.parent / "models", backbones_folder()):
         found |= {entry.name: entry for entry in _visible(home) if _model_in(entry) is not None}
     return found
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder is a backbone: holds one ONNX file, or one under the name that counts."""
+    return _model_in(folder) is not None
 
 
 def how_to_get(entry: Entry) -> str:
@@ -208,6 +215,8 @@ def _not_found(reference: str, named: dict[str, Path]) -> str:
         return (
             f"{reference}: a checkpoint, which is exported first. Run: featx backbones export {reference} OUT"
         )
+    if page := _HUB_PAGE.fullmatch(reference):
+        return f"{reference}: an address, not a backbone. A repository of a hub is given as hub:{page[1]}"
     known = sorted(named)
     if reference == "compact":
         return (

@@ -66,7 +66,7 @@ def pull(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch again, and replace what is in its place.")
+        bool, typer.Option("--force", help="Fetch again, and replace another backbone in its place.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

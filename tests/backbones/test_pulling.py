@@ -153,6 +153,17 @@ def test_somebody_elses_folder_is_not_replaced(published: Any, home: Path) -> No
     assert Backbone.open("resnet18").digest != own
 
 
+def test_what_is_no_backbone_is_never_replaced(published: Any, tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "letter.txt").write_text("dear", encoding="utf-8")
+    for place in (documents, documents / "letter.txt"):
+        with pytest.raises(OutputError, match="exists, and is no backbone"):
+            pull("resnet18", folder=place, force=True)
+    assert (documents / "letter.txt").read_text(encoding="utf-8") == "dear"
+    assert published.n_calls == 0
+
+
 def test_a_folder_of_ones_choice_works_wherever_it_is_copied(
     published: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
