@@ -15,7 +15,7 @@ from featx.errors import BackboneError
 __all__ = ["read_weights", "weight_shapes"]
 
 _LARGEST_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors, tensor.rs, MAX_HEADER_SIZE)
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -70,7 +70,10 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         n = int.from_bytes(file.read(8), "little")
         if not 0 < n <= _LARGEST_HEADER_BYTES:
             raise ValueError("its header has no length")
-        header = json.loads(file.read(n))
+        content = file.read(n)
+    if len(content) < n:
+        raise ValueError("its header is cut off")
+    header = json.loads(content)
     header.pop("__metadata__", None)
     return header, 8 + n
 
@@ -83,7 +86,7 @@ def _float32(path: Path, file: Any, name: str, entry: Mapping[str, Any], start: 
             f"{path}: {name} holds {entry['dtype']}, expected F32, F16, BF16 or F64. Take the weights as they were published, "
             "before they were quantised."
         )
-    return np.ascontiguousarray(file.get_tensor(name), dtype=np.float32)
+    return np.asarray(file.get_tensor(name), dtype=np.float32, order="C")
 
 
 def _bfloat16(path: Path, entry: Mapping[str, Any], start: int) -> NDArray[np.float32]:
