@@ -55,6 +55,8 @@ def from_module(
             "a module needs either a preprocess (it takes pictures) or a tokenizer (it takes texts). "
             f"{MISSING_PREPROCESS_HELP}"
         )
+    if preprocess is not None and pooling is not None:
+        raise ParameterError(f"pooling={pooling!r}: is for texts, and a preprocess for pictures.")
     source = f"torch module {type(module).__name__}"
     with frozen(module):
         if preprocess is not None:

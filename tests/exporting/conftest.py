@@ -161,6 +161,11 @@ def words() -> list[str]:
     return list(WORDS)
 
 
+@pytest.fixture
+def tiny_tokenizer() -> Any:
+    return tokenizer()
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function from an architecture's name to a folder with its configuration, weights and processor or tokenizer."""

@@ -1,0 +1,164 @@
+"""Where a checkpoint comes from: a folder, or a repository that lies in the hub's cache; and what it lacks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from featx import Backbone, export_backbone
+from featx.errors import BackboneNotFoundError, ConversionError, ParameterError, PreprocessError
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript", reason="the exporters of torch need onnxscript")
+transformers = pytest.importorskip("transformers", minversion="5.0")
+constants = pytest.importorskip("huggingface_hub.constants")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache with one repository, owner/resnet, in it, and no network; its snapshot's folder."""
+    place = tmp_path / "hub" / "models--owner--resnet"
+    snapshot = Path(shutil.copytree(checkpoint("resnet"), place / "snapshots" / COMMIT))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    (snapshot / "README.md").write_text("---\ntags:\n- x\nlicense: apache-2.0\n---\n# ResNet\nlicense: no\n")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    "reference", ["hf:owner/resnet", "hf:owner/resnet@main", f"hf:owner/resnet@{COMMIT}"]
+)
+def test_a_repository_is_exported_with_its_commit_and_licence(
+    reference: str, hub: Path, tmp_path: Path
+) -> None:
+    card = Backbone.open(export_backbone(reference, tmp_path / "out")).card
+    assert (card["name"], card["source"]) == ("resnet", "hf:owner/resnet")
+    assert (card["revision"], card["licence"]) == (COMMIT, "apache-2.0")
+
+
+@pytest.mark.parametrize("reference", ["hf:owner/nothing", "hf:owner/resnet@v2", "hf:", "hf:a b", "hf:a/b/c"])
+def test_a_repository_that_cannot_be_had_is_refused(reference: str, hub: Path, tmp_path: Path) -> None:
+    with pytest.raises(BackboneNotFoundError, match=reference):
+        export_backbone(reference, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("owner/resnet", "is written hf:owner/resnet"),
+        ("nowhere", "no such folder"),
+        (".", r"no config\.json"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(
+    reference: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneNotFoundError, match=words):
+        export_backbone(reference, tmp_path / "out")
+
+
+@pytest.fixture
+def copied(checkpoint: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a checkpoint, to be spoiled."""
+    return lambda name: Path(shutil.copytree(checkpoint(name), tmp_path / "copied"))
+
+
+def test_weights_that_are_missing_are_told(copied: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = copied("resnet")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConversionError, match="checkpoint folder copied: transformers cannot read it"):
+        export_backbone(folder, tmp_path / "out")
+
+
+def test_weights_of_another_architecture_are_not_filled_with_chance(
+    copied: Callable[[str], Path], checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = copied("bert")
+    shutil.copy(checkpoint("gpt2") / "model.safetensors", folder)
+    with pytest.raises(ConversionError, match=r"lacks \d+ weights of its BertModel"):
+        export_backbone(folder, tmp_path / "out")
+
+
+def test_an_output_of_untrained_weights_is_left_out(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A classifier's checkpoint has no weights for the pooler that the base model has."""
+    config = transformers.AutoConfig.from_pretrained(checkpoint("vit"))
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "classifier")
+    shutil.copy(checkpoint("vit") / "preprocessor_config.json", tmp_path / "classifier")
+    found = Backbone.open(export_backbone(tmp_path / "classifier", tmp_path / "out"))
+    assert found.info.outputs == ("last_hidden_state",)
+    whole = Backbone.open(export_backbone(checkpoint("vit"), tmp_path / "whole"))
+    assert whole.info.outputs == ("last_hidden_state", "pooler_output")
+
+
+def test_no_preprocessing_is_a_question_and_can_be_answered(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = copied("resnet")
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(PreprocessError, match=r"no preprocessor_config\.json.*preprocess="):
+        export_backbone(folder, tmp_path / "out")
+    found = Backbone.open(export_backbone(folder, tmp_path / "out", preprocess=config))
+    assert found.info.input_size == (64, 64)
+
+
+def test_a_processor_that_featx_cannot_express_is_refused(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = copied("resnet")
+    (folder / "preprocessor_config.json").write_text('{"image_processor_type": "SamImageProcessor"}')
+    with pytest.raises(PreprocessError, match=r"SamImageProcessor.*does not know its rules"):
+        export_backbone(folder, tmp_path / "out")
+
+
+def test_a_processor_without_a_class_is_the_architectures_own(
+    copied: Callable[[str], Path], exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = copied("resnet")
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    del config["image_processor_type"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    found = Backbone.open(export_backbone(folder, tmp_path / "out"))
+    assert found.preprocess == Backbone.open(exported("resnet")).preprocess
+
+
+def test_a_preprocessing_of_another_size_than_the_network_takes_is_refused(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match=r"ViTModel does not run.*Input image size \(32\*32\)"):
+        export_backbone(copied("vit"), tmp_path / "out", image_size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("resnet", {"pooling": "mean"}, "pooling='mean': is for texts"),
+        ("resnet", {"modality": "text"}, "modality='text' was asked for"),
+        ("bert", {"image_size": 224}, "preprocess and image_size are for pictures"),
+    ],
+)
+def test_options_of_the_other_modality_are_refused(
+    name: str, options: dict[str, object], words: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ParameterError, match=words):
+        export_backbone(checkpoint(name), tmp_path / "out", **options)  # type: ignore[arg-type]  # of each its own
+
+
+def test_networks_of_sounds_are_refused(tmp_path: Path) -> None:
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8] * 7
+    )
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path / "sounds")
+    with pytest.raises(ParameterError, match="takes input_values; featx exports networks of pictures"):
+        export_backbone(tmp_path / "sounds", tmp_path / "out")
