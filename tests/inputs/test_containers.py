@@ -153,7 +153,7 @@ def test_whether_errors_are_kept_reaches_the_check() -> None:
         (None, "X is a NoneType"),
         (object(), "X is a object"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_single_column_is_refused_in_words(X: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
