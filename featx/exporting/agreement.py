@@ -80,9 +80,15 @@ def reference(network: Network, values: Arrays, own: Arrays | None = None, *, na
     Raises
     ------
     ConversionError
-        It makes nothing but zeros, or numbers that are not finite: nothing can be compared with those.
+        It does not run; or makes nothing but zeros, or numbers that are not finite, and nothing can be compared with those.
     """
-    made = network.run(own or values)
+    try:
+        made = network.run(own or values)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConversionError(
+            f"the network itself does not run on {name} ({_first_line(error)}). Does its preprocessing, or the limit of its "
+            "tokenizer, belong to it?"
+        ) from error
     for key, output in made.items():
         valid = _valid(output, values)
         if not np.isfinite(valid).all() or not valid.any():

@@ -84,7 +84,9 @@ class Checkpoint:
         """
         try:
             with _bars_for_people():
-                return kind.from_pretrained(self.place, revision=self.revision or "main", **options)
+                return kind.from_pretrained(
+                    self.place, revision=self.revision or "main", trust_remote_code=False, **options
+                )
         except Exception as error:  # OSError, ValueError, ImportError, and what parsers of weights raise
             reason = " ".join(str(error).split())
             raise ConversionError(

@@ -84,14 +84,13 @@ def from_checkpoint(
 def _load(checkpoint: Checkpoint, modality: str | None) -> _Loaded:
     from transformers import AutoConfig
 
-    config = checkpoint.load(AutoConfig, trust_remote_code=False)
+    config = checkpoint.load(AutoConfig)
     is_tower = hasattr(config, "vision_config") and hasattr(config, "text_config")
     kind = _tower_class(checkpoint, config, modality or "image") if is_tower else _base_class(config)
     # Eager attention is what ONNX Runtime recognises best (MiniLM 1.06 times as fast as torch's fused one), and it gives an
     # empty text finite numbers.
     whole, told = checkpoint.load(
         kind,
-        trust_remote_code=False,
         dtype=torch.float32,
         attn_implementation="eager",
         output_loading_info=True,

@@ -10,12 +10,13 @@ from typing import Any
 import onnx
 import torch
 
+from featx.backbones.onnx_file import count_parameters
 from featx.errors import ConversionError
 from featx.exporting.agreement import Graph, Reference, compare, reference
 from featx.exporting.inputs import TextInputs
 from featx.exporting.network import Original
 from featx.exporting.scrubbing import scrubbed_model
-from featx.exporting.tracing import EXPORTERS
+from featx.exporting.tracing import EXPORTERS, FLOAT_BYTES
 
 __all__ = ["DATA_NAME", "MODEL_NAME", "Conversion", "Samples", "convert"]
 
@@ -78,9 +79,7 @@ def convert(original: Original, folder: Path, samples: Samples, *, opset: int | 
             _save(model, folder)
             found = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
             agreement = compare(Graph(folder / MODEL_NAME), original.inputs, references)
-        except (
-            Exception
-        ) as error:  # the exporters raise whatever tracing meets, and ONNX Runtime types of its own
+        except Exception as error:  # the exporters raise whatever tracing meets
             reason = " ".join(str(error).split())
             refused.append(f"{name}: {type(error).__name__}: {reason[:200]}".removesuffix("."))
             continue
@@ -94,7 +93,7 @@ def convert(original: Original, folder: Path, samples: Samples, *, opset: int | 
 def _save(model: onnx.ModelProto, folder: Path) -> None:
     for name in (MODEL_NAME, DATA_NAME):
         (folder / name).unlink(missing_ok=True)  # onnx would append to data that is there
-    outside = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST_FILE_BYTES
+    outside = FLOAT_BYTES * count_parameters(model) > _LARGEST_FILE_BYTES
     onnx.save_model(
         model,
         folder / MODEL_NAME,

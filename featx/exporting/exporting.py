@@ -192,15 +192,12 @@ def _original(source: Any, *, name: str | None, **options: Any) -> Original:
 def _samples(original: Original, given: Sequence[Any], stage: Path) -> list[Any]:
     """What to compare on besides random inputs, for :func:`featx.exporting.conversion.convert`."""
     from featx.exporting.inputs import ImageInputs
-    from featx.exporting.texts import check_tokenizer
+    from featx.exporting.texts import tokens_of
 
     if isinstance(original.inputs, ImageInputs):
         return [_drawn_picture(), *(_picture(one, original.inputs.preprocess) for one in given)]
-    texts = tuple(map(str, given))
-    if original.own_tokens is None:
-        return []
-    check_tokenizer(stage / TOKENIZER_NAME, original.own_tokens, texts)
-    return [original.own_tokens(text)[: original.inputs.longest] for text in texts]
+    rows = tokens_of(stage / TOKENIZER_NAME, [str(text) for text in given], original.own_tokens)
+    return [row[: original.inputs.longest] for row in rows]
 
 
 def _picture(source: Any, preprocess: ImagePreprocess) -> Any:

@@ -57,6 +57,8 @@ def from_module(
         )
     if preprocess is not None and pooling is not None:
         raise ParameterError(f"pooling={pooling!r}: is for texts, and a preprocess for pictures.")
+    if tokenizer is not None and (example is not None or image_size is not None):
+        raise ParameterError("example and image_size are for pictures, and a tokenizer for texts.")
     source = f"torch module {type(module).__name__}"
     with frozen(module):
         if preprocess is not None:
@@ -64,22 +66,21 @@ def from_module(
             inputs = _image_inputs(example, pictures.preprocess)
             network = _network(module, inputs, output_names)
             files = {CONFIG_NAME: pictures.config}
-            return Original(
-                name=called,
-                source=source,
-                network=network,
-                inputs=inputs,
-                files=files,
-            )
-        texts = given_texts(tokenizer, pooling, 0)
-        ids = TextInputs(
-            _vocabulary(texts.files[TOKENIZER_NAME]), texts.preprocess.max_length, texts.preprocess.pad_id
-        )
+            return Original(name=called, source=source, network=network, inputs=inputs, files=files)
+        texts = given_texts(tokenizer)
+        words, limits = _vocabulary(texts.files[TOKENIZER_NAME]), texts.preprocess
+        ids = TextInputs(words, limits.max_length, limits.pad_id)
         network = _network(module, ids, output_names)
         if pooling is not None:
-            texts = given_texts(tokenizer, pooling, _width(network, ids))
+            texts = given_texts(tokenizer, pooling, n_features=_width(network, ids))
         return Original(
-            name=called, source=source, network=network, inputs=ids, files=texts.files, notes=texts.notes
+            name=called,
+            source=source,
+            network=network,
+            inputs=ids,
+            files=texts.files,
+            own_tokens=texts.own,
+            notes=texts.notes,
         )
 
 

@@ -50,8 +50,7 @@ def given_pictures(preprocess: ImagePreprocess | Mapping[str, Any], image_size: 
         raise ParameterError(
             f"preprocess must be an ImagePreprocess or a dict, got {type(preprocess).__name__}."
         )
-    if image_size is not None or preprocess.output_size is not None:
-        preprocess = _resized(preprocess, image_size)
+    preprocess = _resized(preprocess, image_size)
     return Pictures(preprocess, _to_json(preprocess.to_config()))
 
 
@@ -82,7 +81,10 @@ def pictures_of(checkpoint: Checkpoint, config: Any, image_size: ImageSize) -> P
         found = json.loads(processor.to_json_string())  # which names the class that the architecture implies
     if _is_detector(config):
         return _of_detector(processor, config, image_size)
-    preprocess = ImagePreprocess.from_config(found)
+    try:
+        preprocess = ImagePreprocess.from_config(found)
+    except PreprocessError as error:
+        raise PreprocessError(f"{checkpoint.source}: {error}") from error
     if image_size is not None or preprocess.output_size is None:
         resized = _resized(preprocess, image_size or _config_size(config))
         return Pictures(resized, _to_json(resized.to_config()))
@@ -111,8 +113,8 @@ def _of_detector(processor: Any, config: Any, image_size: ImageSize) -> Pictures
     fields = {name: known[name] for name in names if known.get(name) is not None}
     preprocess = ImagePreprocess.from_config({**fields, "size": {"height": height, "width": width}})
     note = (
-        f"Pictures are resized to exactly {height} x {width}, and the aspect is not kept, as the detector's own processor does: "
-        "it pads each picture to a size of its own."
+        f"Pictures are resized to exactly {height} x {width} pixels. The detector's own processor keeps their aspect and pads, "
+        "which would give each a size of its own."
     )
     return Pictures(preprocess, _to_json(preprocess.to_config()), None, (note,))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from featx.exporting.checkpoint import Checkpoint
 from featx.exporting.folder import write_files
 from featx.exporting.scrubbing import scrubbed_json
 
-__all__ = ["POOLINGS", "Texts", "check_tokenizer", "given_texts", "texts_of"]
+__all__ = ["POOLINGS", "Texts", "given_texts", "texts_of", "tokens_of"]
 
 POOLINGS = {
     "cls": "pooling_mode_cls_token",
@@ -104,9 +104,10 @@ def texts_of(checkpoint: Checkpoint, config: Any, pooling: str | None, *, one_ve
     return Texts(files, _read(files, checkpoint.source), own, notes)
 
 
-def given_texts(tokenizer: Any, pooling: str | None, n_features: int) -> Texts:
+def given_texts(tokenizer: Any, pooling: str | None = None, *, n_features: int = 0) -> Texts:
     """Of what the caller gives: a tokenizer of transformers, a tokenizers.Tokenizer, or the path of a ``tokenizer.json``."""
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    own = None if backend is tokenizer else _tokens_of(tokenizer)
     limits: dict[str, Any] = {}
     if hasattr(backend, "to_str"):
         content = backend.to_str().encode()
@@ -121,13 +122,21 @@ def given_texts(tokenizer: Any, pooling: str | None, n_features: int) -> Texts:
     files = {TOKENIZER_NAME: content, "config.json": json.dumps({"pad_token_id": pad_id}).encode()}
     files["tokenizer_config.json"] = json.dumps(limits).encode()
     files |= {} if pooling is None else _pooling_files(pooling, n_features)
-    return Texts(
-        files, _read(files, "the tokenizer"), None, () if pooling is not None else (_NAME_A_POOLING,)
-    )
+    notes = () if pooling is not None else (_NAME_A_POOLING,)
+    return Texts(files, _read(files, "the tokenizer"), own, notes)
 
 
-def check_tokenizer(path: Path, own: Callable[[str], list[int]], samples: tuple[str, ...] = ()) -> None:
-    """Hold a written ``tokenizer.json`` to the source's own tokenizer.
+def tokens_of(
+    path: Path, texts: Sequence[str], own: Callable[[str], list[int]] | None = None
+) -> list[list[int]]:
+    """Ids of texts by a written ``tokenizer.json``, held to the source's own tokenizer.
+
+    Parameters
+    ----------
+    path : Path
+    texts : sequence of str
+    own : callable or None
+        The source's own tokenizer: a text to ids. It is asked about some sentences more.
 
     Raises
     ------
@@ -136,14 +145,19 @@ def check_tokenizer(path: Path, own: Callable[[str], list[int]], samples: tuple[
     """
     from transformers import PreTrainedTokenizerFast
 
-    written = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    for text in (*_SENTENCES, *samples):
-        found, expected = list(written(text)["input_ids"]), own(text)
-        if found != expected:
-            raise ConversionError(
-                f"{TOKENIZER_NAME} gives {text[:40]!r} the ids {found[:12]}, the source's own tokenizer {expected[:12]}: vectors "
-                "would be others. Nothing was written. Save the tokenizer with save_pretrained and export that folder."
-            )
+    written = _tokens_of(PreTrainedTokenizerFast(tokenizer_file=str(path)))
+    if own is not None:
+        for text in (*_SENTENCES, *texts):
+            _refuse_other_ids(text, written(text), own(text))
+    return [written(text) for text in texts]
+
+
+def _refuse_other_ids(text: str, found: Sequence[int], expected: Sequence[int]) -> None:
+    if found != expected:
+        raise ConversionError(
+            f"{TOKENIZER_NAME} gives {text[:40]!r} the ids {found[:12]}, the source's own tokenizer {expected[:12]}: vectors "
+            "would be others. Nothing was written. Save the tokenizer with save_pretrained and export that folder."
+        )
 
 
 def _config_json(config: Any) -> bytes:

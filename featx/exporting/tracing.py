@@ -8,6 +8,7 @@ first is found when the graph is compared, and in both cases the other exporter'
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import tempfile
 import warnings
@@ -18,10 +19,14 @@ from typing import Any
 import onnx
 import torch
 
+from featx.backbones.onnx_file import count_parameters
 from featx.exporting.inputs import ImageInputs, TextInputs
 from featx.exporting.network import Network
 
-__all__ = ["EXPORTERS", "quiet"]
+__all__ = ["EXPORTERS", "FLOAT_BYTES", "quiet"]
+
+FLOAT_BYTES = 4
+"""Of a weight: only float32 networks are exported."""
 
 # LayerNormalization is one operator from here on.
 _TORCHSCRIPT_OPSET = 17
@@ -39,7 +44,7 @@ def by_torchscript(network: Network, inputs: ImageInputs | TextInputs, opset: in
         torch.onnx.export(
             network,
             example,
-            path,
+            str(path),  # a Path is not taken for one where the weights need files beside it
             dynamo=False,
             opset_version=opset or _TORCHSCRIPT_OPSET,
             input_names=list(inputs.names),
@@ -86,9 +91,7 @@ def quiet() -> Iterator[None]:
         for name in _LOUD:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the exporters warn about their own future and about traced constants
+            warnings.simplefilter("ignore")  # about the exporters' own future, and traced constants
             yield
     finally:
         for name, level in before.items():
@@ -112,7 +115,7 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxscript import optimizer
 
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST_FOLDED_BYTES:
+    if FLOAT_BYTES * count_parameters(model) > _LARGEST_FOLDED_BYTES:
         return model  # it would be copied more than once
     return optimizer.optimize(model)
 
@@ -123,13 +126,13 @@ def _without_dump() -> Iterator[None]:
 
     torch 2.7 to 2.13 switch that on by mistake: ``setup_onnx_logging`` tests a function where it means its result.
     """
+    name = "setup_onnx_logging"
     try:
-        from torch.onnx._internal.torchscript_exporter import utils
-    except ImportError:  # another version keeps it elsewhere, or mended it
+        utils: Any = importlib.import_module("torch.onnx._internal.torchscript_exporter.utils")
+        kept = getattr(utils, name)
+    except (ImportError, AttributeError):  # another version keeps it elsewhere, or mended it
         yield
         return
-    name = "setup_onnx_logging"
-    kept: Any = getattr(utils, name, None)
     setattr(utils, name, lambda verbose: contextlib.nullcontext())
     try:
         yield

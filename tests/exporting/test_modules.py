@@ -134,6 +134,37 @@ def test_an_encoder_of_texts(tiny_tokenizer: Any, tmp_path: Path) -> None:
     assert_close(found, torch.stack(rows))
 
 
+def test_a_text_longer_than_the_network_takes_is_told(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    class Positioned(Encoder):
+        def forward(self, input_ids: Any, attention_mask: Any) -> dict[str, Any]:
+            if input_ids.shape[1] > 24:
+                raise IndexError("index out of range in self")
+            return super().forward(input_ids, attention_mask)
+
+    with pytest.raises(
+        ConversionError, match=r"does not run on random, batch of 3.*the limit of its tokenizer"
+    ):
+        export_backbone(Positioned(len(tiny_tokenizer)), tmp_path / "long", tokenizer=tiny_tokenizer)
+    tiny_tokenizer.model_max_length = 24
+    module = Positioned(len(tiny_tokenizer))
+    folder = export_backbone(module, tmp_path / "out", tokenizer=tiny_tokenizer, samples=["the cat " * 50])
+    assert Backbone.open(folder).text().max_length == 24
+    assert "samples" in Backbone.open(folder).card["agreement"]["found"]
+
+
+def test_a_classifier_of_transformers_is_a_module_too(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", minversion="5.0")
+    torch.manual_seed(0)
+    config = transformers.ConvNextConfig(hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, image_size=32)
+    model = transformers.ConvNextForImageClassification(config).eval()
+    folder = export_backbone(model, tmp_path / "out", preprocess=PREPROCESS)
+    backbone = Backbone.open(folder)
+    assert backbone.info.outputs == ("logits",)
+    with torch.no_grad():
+        expected = model.convnext(as_input(pixels())).pooler_output
+    assert_close(ImageFeatures(folder, cache=None).fit_transform(pixels()), expected)
+
+
 def test_a_tokenizer_may_be_a_file(tiny_tokenizer: Any, tmp_path: Path) -> None:
     file = tmp_path / "words.json"
     tiny_tokenizer.backend_tokenizer.save(str(file))
@@ -223,6 +254,11 @@ def refusals() -> dict[str, tuple[dict[str, Any], type[Exception], str]]:
         "modality": ({**given, "modality": "image"}, ParameterError, "modality is for sources by name"),
         "opset": ({**given, "opset": 3}, ParameterError, "opset must be a whole number from 13"),
         "size": ({**given, "image_size": 0}, ParameterError, "image_size must be"),
+        "size of texts": (
+            {"tokenizer": "x.json", "image_size": 32},
+            ParameterError,
+            "are for pictures, and a tokenizer for texts",
+        ),
     }
 
 

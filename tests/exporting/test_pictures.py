@@ -134,7 +134,7 @@ def test_a_detectors_patches_are_its_tokens(exported: Callable[..., Path]) -> No
     assert (pooled.kind, pooled.n_prefix_tokens) == ("tokens", 0)
     assert backbone.space().pooling == "mean"
     assert backbone.info.input_size == (48, 64)
-    assert "the aspect is not kept" in backbone.card["notes"][0]
+    assert "exactly 48 x 64 pixels" in backbone.card["notes"][0]
 
 
 def test_registers_and_class_token_are_known(exported: Callable[..., Path]) -> None:
