@@ -36,7 +36,7 @@ def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(PYTHON) == 3
+    assert len(PYTHON) == 4
     assert "GridSearchCV" in PYTHON[0]
 
 
@@ -53,11 +53,11 @@ def test_python_example_trains_saves_loads_and_predicts(
     assert (folder_of_a_user / "model" / "README.md").is_file()
     (folder_of_a_user / "new" / "1.jpg").rename("picture.jpg")
     names["model"] = names["search"].best_estimator_  # type: ignore[attr-defined]  # a fitted GridSearchCV
-    exec(compile(PYTHON[2], "README.md", "exec"), names)
+    exec(compile(PYTHON[3], "README.md", "exec"), names)
     assert (folder_of_a_user / "ants-or-bees" / "README.md").is_file()
 
 
-@pytest.mark.parametrize("line", PYTHON[1].strip().splitlines())
+@pytest.mark.parametrize("line", PYTHON[2].strip().splitlines())
 def test_backbone_examples_fit(folder_of_a_user: Path, line: str) -> None:
     names: dict[str, object] = {}
     exec(compile(f"import featx\nfeatures = {line}", "README.md", "exec"), names)

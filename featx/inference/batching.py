@@ -57,7 +57,7 @@ class Batching(Protocol):
         ...
 
     def stacked(self, inputs: Sequence[NDArray[Any]], *, fixed: bool) -> NDArray[Any]:
-        """One array for a run; with ``fixed`` of one of few shapes, rows behind the inputs' own being of no meaning."""
+        """One array for a run; with ``fixed`` of one of few shapes, where rows behind the inputs' own may be of no meaning."""
         ...
 
 
@@ -172,13 +172,11 @@ class TokenBatching:
 
     def stacked(self, inputs: Sequence[NDArray[Any]], *, fixed: bool) -> NDArray[Any]:
         length = max(self._padded(len(ids)) for ids in inputs)
-        n_rows = len(inputs)
-        if fixed and not self.single:
-            n_rows = max(n_rows, self.tokens // length)
-        rows = np.full((n_rows, length), _PAD, dtype=np.int32)
-        for row, ids in zip(rows, inputs, strict=False):
+        # Never filled with further rows: lengths by steps are few shapes already, and windows of texts hold many lengths, so
+        # that the last run of each, made full, would be most of the work.
+        rows = np.full((len(inputs), length), _PAD, dtype=np.int32)
+        for row, ids in zip(rows, inputs, strict=True):
             row[: len(ids)] = ids
-        rows[len(inputs) :] = rows[len(inputs) - 1]
         return rows
 
     def _padded(self, length: int) -> int:
