@@ -61,7 +61,7 @@ def export(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="What its card calls it; default: as the source.",
+            help="What its card calls it; default: as the folder.",
             show_default=False,
         ),
     ] = None,

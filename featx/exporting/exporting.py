@@ -67,7 +67,7 @@ def export_backbone(
     out : path
         The folder to make.
     name : str, optional
-        Short name for the card; None takes the source's.
+        Short name for the card; None takes the folder's, by which featx calls it.
     example : tensor of shape (n, 3, h, w), optional
         For a module of pictures: one channel in it makes a network of grey pictures.
     preprocess : ImagePreprocess or dict, optional
@@ -130,7 +130,6 @@ def export_backbone(
     with quiet():
         original = _original(
             source,
-            name=name,
             example=example,
             preprocess=preprocess,
             tokenizer=tokenizer,
@@ -142,7 +141,7 @@ def export_backbone(
         with frozen(original.network.model), staged(target, overwrite=overwrite) as stage:
             write_files(original.files, stage)
             conversion = convert(original, stage, _samples(original, samples, stage), opset=opset)
-            card = _card(original, conversion, Backbone.open(stage), name)
+            card = _card(original, conversion, Backbone.open(stage), name or target.name)
             write_files({CARD_NAME: card}, stage)
     return target
 
@@ -159,7 +158,7 @@ def _check(*, pooling: str | None, modality: str | None, opset: int | None) -> N
         )
 
 
-def _original(source: Any, *, name: str | None, **options: Any) -> Original:
+def _original(source: Any, **options: Any) -> Original:
     import torch
 
     from featx.exporting.checkpoints import from_checkpoint
@@ -172,7 +171,7 @@ def _original(source: Any, *, name: str | None, **options: Any) -> Original:
             raise ParameterError(
                 "modality is for sources by name: a module takes what its preprocess or tokenizer makes."
             )
-        return from_module(source, name=name, **options)
+        return from_module(source, **options)
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
         raise ParameterError(f"source must be a reference, a folder or a torch.nn.Module, got {source!r}.")
     for given in of_module:
@@ -218,7 +217,7 @@ def _drawn_picture() -> Any:
     return np.where(columns[..., None] < 155, smooth, noise).astype(np.uint8)
 
 
-def _card(original: Original, conversion: Conversion, backbone: Backbone, name: str | None) -> bytes:
+def _card(original: Original, conversion: Conversion, backbone: Backbone, name: str) -> bytes:
     """What ``featx.json`` says."""
     from featx.exporting.agreement import TOLERANCE
 
@@ -230,7 +229,7 @@ def _card(original: Original, conversion: Conversion, backbone: Backbone, name: 
             f"The graph does not end in one vector, map or token sequence: name a tap (of these: {named})."
         )
     values = {
-        "name": name or original.name,
+        "name": name,
         "source": original.source,
         "revision": original.revision,
         "licence": original.licence,

@@ -27,7 +27,6 @@ _KNOWN = ("image_embeds", "sentence_embedding", "last_hidden_state", "pooler_out
 def from_module(
     module: torch.nn.Module,
     *,
-    name: str | None,
     example: Any,
     preprocess: ImagePreprocess | Mapping[str, Any] | None,
     tokenizer: Any,
@@ -39,7 +38,7 @@ def from_module(
 
     Parameters
     ----------
-    module, name, example, preprocess, tokenizer, pooling, output_names, image_size
+    module, example, preprocess, tokenizer, pooling, output_names, image_size
         See :func:`featx.export_backbone`.
 
     Raises
@@ -49,7 +48,6 @@ def from_module(
     ConversionError
         The module does not run, or returns no tensor.
     """
-    called = name or type(module).__name__.lower()
     if (preprocess is None) == (tokenizer is None):
         raise ParameterError(
             "a module needs either a preprocess (it takes pictures) or a tokenizer (it takes texts). "
@@ -59,14 +57,15 @@ def from_module(
         raise ParameterError(f"pooling={pooling!r}: is for texts, and a preprocess for pictures.")
     if tokenizer is not None and (example is not None or image_size is not None):
         raise ParameterError("example and image_size are for pictures, and a tokenizer for texts.")
-    source = f"torch module {type(module).__name__}"
+    name = type(module).__name__
+    source = f"torch module {name}"
     with frozen(module):
         if preprocess is not None:
             pictures = given_pictures(preprocess, image_size)
             inputs = _image_inputs(example, pictures.preprocess)
             network = _network(module, inputs, output_names)
             files = {CONFIG_NAME: pictures.config}
-            return Original(name=called, source=source, network=network, inputs=inputs, files=files)
+            return Original(name=name, source=source, network=network, inputs=inputs, files=files)
         texts = given_texts(tokenizer)
         words, limits = _vocabulary(texts.files[TOKENIZER_NAME]), texts.preprocess
         ids = TextInputs(words, limits.max_length, limits.pad_id)
@@ -74,7 +73,7 @@ def from_module(
         if pooling is not None:
             texts = given_texts(tokenizer, pooling, n_features=_width(network, ids))
         return Original(
-            name=called,
+            name=name,
             source=source,
             network=network,
             inputs=ids,

@@ -102,7 +102,7 @@ class Original:
     Parameters
     ----------
     name : str
-        Short name of the backbone.
+        What messages call it.
     source : str
         Where it came from, in words that say nothing of this machine.
     network : Network

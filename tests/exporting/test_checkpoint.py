@@ -40,7 +40,7 @@ def test_a_repository_is_exported_with_its_commit_and_licence(
     reference: str, hub: Path, tmp_path: Path
 ) -> None:
     card = Backbone.open(export_backbone(reference, tmp_path / "out")).card
-    assert (card["name"], card["source"]) == ("resnet", "hf:owner/resnet")
+    assert (card["name"], card["source"]) == ("out", "hf:owner/resnet")
     assert (card["revision"], card["licence"]) == (COMMIT, "apache-2.0")
 
 

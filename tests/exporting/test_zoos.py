@@ -82,7 +82,7 @@ def vectors(folder: Path) -> np.ndarray:
 def test_a_name_of_timm(tmp_path: Path) -> None:
     backbone = Backbone.open(export_backbone("timm:tiny.in1k", tmp_path / "out"))
     card = backbone.card
-    assert (card["name"], card["source"], card["licence"]) == ("tiny", "timm:tiny.in1k", "apache-2.0")
+    assert (card["name"], card["source"], card["licence"]) == ("out", "timm:tiny.in1k", "apache-2.0")
     assert card["exported"]["versions"]["timm"] == "1.0"
     assert backbone.preprocess == ImagePreprocess(
         size=64, crop=(56, 56), resample="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3
