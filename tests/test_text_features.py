@@ -263,3 +263,14 @@ def test_images_and_texts_name_each_others_estimators(tiny: Path, tmp_path: Path
         TextFeatures(tiny_backbone(tmp_path / "images"), cache=None).fit(None)
     with pytest.raises(BackboneError):
         ImageFeatures(tiny, cache=None).fit(None)
+
+
+def test_an_encoder_without_attention_has_pooled_tokens_too(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "static"))
+    model = onnx.load(folder / "model.onnx")
+    kept = [node for node in model.graph.node if node.output[0] == "embedded"]
+    del model.graph.node[:]
+    model.graph.node.extend([*kept, onnx.helper.make_node("Tanh", ["embedded"], ["last_hidden_state"])])
+    onnx.save(model, folder / "model.onnx")
+    vectors = TextFeatures(folder, cache=None).fit_transform(["ab", "ba", "a"])
+    close(vectors[:1], vectors[1:2])  # the mean of static embeddings knows no order

@@ -73,7 +73,7 @@ def find_pooled(wiring: Wiring, outputs: Sequence[str]) -> str | None:
         pooled_last = node is not None and wiring.ends_map(node)
         if rank == 2 and (scored or not pooled_last):
             return None
-    if rank == 3 and not any(node.op_type in _ATTENTION_OPS for node in wiring.nodes):
+    if rank == 3 and wiring.stride and not any(node.op_type in _ATTENTION_OPS for node in wiring.nodes):
         return None  # the boxes of a one-stage detector, say
     return output
 
