@@ -76,7 +76,7 @@ def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
     size, crop = _geometry(given, rules)
     if rules is None and not given.keys() & {"do_normalize", "image_mean", "image_std"}:
         raise PreprocessError(
-            "it names no processor class and says nothing of normalisation: give 'image_mean' and 'image_std', or "
+            "it names no processor class and says nothing of normalisation: expected 'image_mean' and 'image_std', or "
             "'do_normalize': false where the network takes plain pixels."
         )
     scale, mean, std = _values(given, rules)
