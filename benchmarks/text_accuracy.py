@@ -4,9 +4,9 @@
 
 Each set is judged by macro-F1 in five folds that keep groups together (authors of airline_tweets, articles of ade_corpus):
 StratifiedGroupKFold(5, shuffle=True, random_state=0), the same folds for every column. ``tf-idf`` is TfidfVectorizer(ngram_range=
-(1, 2), sublinear_tf=True, min_df=2) and a balanced logistic regression, C chosen like the heads'. With ``--search`` each head's
-``featx.param_grid`` is searched inside every training part, by groups as well; else heads are as ``featx.make_head`` makes them.
-``both`` puts the vectors beside the counted words, in one logistic regression.
+(1, 2), sublinear_tf=True, min_df=2) and a balanced logistic regression. With ``--search`` its C and each head's
+``featx.param_grid`` are searched inside every training part, by groups as well; else heads are as ``featx.make_head`` makes them.
+``--both`` puts the vectors beside the counted words, in one logistic regression (slow: its columns are dense and many).
 
 Expected before anything was run: words counted reach 0.742 (airline_tweets) and 0.796 (ade_corpus); frozen MiniLM vectors about
 0.73 and 0.78, as 384 numbers of a general encoder know less of single telling words; both together ahead of either.
@@ -51,25 +51,29 @@ def counted(texts: list[str], train: np.ndarray) -> Any:
     return words.transform(texts)
 
 
+def beside(words: Any, vectors: np.ndarray, train: np.ndarray) -> Any:
+    """Counted words and standardised vectors, each kind of the same length a text."""
+    scaled = StandardScaler().fit(vectors[train]).transform(vectors)
+    return sparse.hstack([words, sparse.csr_array(scaled / np.sqrt(vectors.shape[1]))]).tocsr()
+
+
 def judge(
-    data: featx.Dataset, vectors: np.ndarray, heads: list[str], *, search: bool
+    data: featx.Dataset, vectors: np.ndarray, columns: list[str], *, search: bool
 ) -> dict[str, list[float]]:
     """Macro-F1 of every column, a fold each."""
     y, groups = np.asarray(data.labels), np.asarray(data.groups)
     logistic = LogisticRegression(class_weight="balanced", max_iter=2000)
-    scores: dict[str, list[float]] = {name: [] for name in ("tf-idf", *heads, "both")}
+    scores: dict[str, list[float]] = {name: [] for name in columns}
     folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
     for train, test in folds.split(vectors, y, groups):
         words = counted(data.samples, train)
-        scale = StandardScaler().fit(vectors[train])
-        # A standardised column of 384 weighs as much as all words together at this scale.
-        beside = sparse.csr_array(scale.transform(vectors) / np.sqrt(vectors.shape[1]))
-        together = sparse.hstack([words, beside]).tocsr()
         for name in scores:
-            X = {"tf-idf": words, "both": together}.get(name, vectors)
+            X = words if name == "tf-idf" else beside(words, vectors, train) if name == "both" else vectors
             plain = name in ("tf-idf", "both")
             model = logistic if plain else featx.make_head(name)
-            grid = {"C": COSTS} if plain else featx.param_grid(name, n_samples=len(train)) if search else {}
+            grid: dict[str, Any] = {}
+            if search:
+                grid = {"C": COSTS} if plain else featx.param_grid(name, n_samples=len(train))
             fitted = (
                 chosen(model, grid, X[train], y[train], groups[train])
                 if grid
@@ -86,16 +90,17 @@ def main() -> None:
     parser.add_argument(
         "--search", action="store_true", help="search each head's parameters inside the folds"
     )
+    parser.add_argument("--both", action="store_true", help="vectors and counted words together")
     parser.add_argument("--heads", nargs="+", default=list(HEAD_NAMES))
     parser.add_argument("--save", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
-    columns = ["tf-idf", *arguments.heads, "both"]
+    columns = ["tf-idf", *arguments.heads, *(["both"] if arguments.both else [])]
     figures = {}
     print(f"{'set':16}" + "".join(f"{name:>18}" for name in columns))
     for name in SETS:
         data = featx.read_dataset(arguments.data / name / f"{name}.csv")
         vectors = featx.TextFeatures(arguments.backbone, verbose=True).fit_transform(data.samples)
-        found = judge(data, vectors, arguments.heads, search=arguments.search)
+        found = judge(data, vectors, columns, search=arguments.search)
         figures[name] = {column: [round(value, 4) for value in found[column]] for column in columns}
         cells = [f"{np.mean(found[column]):.3f} ±{np.std(found[column]):.3f}" for column in columns]
         print(f"{name:16}" + "".join(f"{cell:>18}" for cell in cells))
