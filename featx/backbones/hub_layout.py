@@ -36,7 +36,6 @@ _DESCRIBING = frozenset(
         "modules.json",
         "preprocessor_config.json",
         "processor_config.json",
-        "sentence_bert_config.json",
         "special_tokens_map.json",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -44,6 +43,8 @@ _DESCRIBING = frozenset(
 )
 # sentence-transformers puts each module behind the encoder into a folder of its own: 1_Pooling, 2_Dense.
 _MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
+# sentence_bert_config.json, and the names that it had for other networks.
+_SENTENCE_FILE = re.compile(r"sentence_[a-z-]+_config\.json")
 # Files without which pixels or tokens cannot be made.
 _ESSENTIAL = ("preprocessor_config.json", "tokenizer.json", "featx.json")
 _NAME = r"[A-Za-z0-9][\w.-]*"
@@ -202,7 +203,12 @@ def describing_files(model: str, files: Collection[str]) -> list[str]:
     """The small files that say how a model is used, sorted; never weights, but for those of dense layers behind the pooling."""
     prefix = described_folder(model, files)
     inside = ((file, file.removeprefix(prefix)) for file in files if file.startswith(prefix))
-    return sorted(file for file, name in inside if name in _DESCRIBING or _MODULE_FILE.fullmatch(name))
+    describing = (_MODULE_FILE, _SENTENCE_FILE)
+    return sorted(
+        file
+        for file, name in inside
+        if name in _DESCRIBING or any(pattern.fullmatch(name) for pattern in describing)
+    )
 
 
 def _without_onnx(reference: HubReference, files: Collection[str]) -> str:

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess
@@ -179,6 +179,11 @@ def _module_files(checkpoint: Checkpoint, modules: bytes | None) -> dict[str, by
     paths = ["1_Pooling"]
     if modules is not None:
         paths = [str(one.get("path", "")) for one in json.loads(modules) if isinstance(one, Mapping)]
+    for path in paths:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise PreprocessError(
+                f"{checkpoint.source}: modules.json names {path!r}, which leads out of its folder."
+            )
     names = [
         f"{path}/{name}" for path in filter(None, paths) for name in ("config.json", "model.safetensors")
     ]
