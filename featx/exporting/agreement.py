@@ -37,6 +37,7 @@ class Graph:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch runs beside it
         options.log_severity_level = 4  # an error becomes an exception, and that is enough
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [value.name for value in self._session.get_inputs()]

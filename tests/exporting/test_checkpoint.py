@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,7 +25,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def hub(checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cached(checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub's cache with one repository, owner/resnet, in it, and no network; its snapshot's folder."""
     place = tmp_path / "hub" / "models--owner--resnet"
     snapshot = Path(shutil.copytree(checkpoint("resnet"), place / "snapshots" / COMMIT))
@@ -37,15 +41,39 @@ def hub(checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.M
     "reference", ["hf:owner/resnet", "hf:owner/resnet@main", f"hf:owner/resnet@{COMMIT}"]
 )
 def test_a_repository_is_exported_with_its_commit_and_licence(
-    reference: str, hub: Path, tmp_path: Path
+    reference: str, cached: Path, tmp_path: Path
 ) -> None:
     card = Backbone.open(export_backbone(reference, tmp_path / "out")).card
     assert (card["name"], card["source"]) == ("out", "hf:owner/resnet")
     assert (card["revision"], card["licence"]) == (COMMIT, "apache-2.0")
 
 
+def test_a_repository_is_downloaded_and_what_it_lacks_is_not_missed(
+    checkpoint: Callable[[str], Path], hub: Any, fake_hub: ModuleType, tmp_path: Path
+) -> None:
+    """In a process of its own, as huggingface_hub reads where the hub is when it is imported."""
+    files = {file.name: file.read_bytes() for file in checkpoint("resnet").iterdir()}
+    hub.repositories["owner/resnet"] = fake_hub.Repository(files)
+    code = "import sys; from featx.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "backbones",
+        "export",
+        "hf:owner/resnet",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    card = json.loads(done.stdout)
+    assert (card["source"], card["revision"]) == ("hf:owner/resnet", fake_hub.commit_of(files))
+    assert "licence" not in card  # it has no README
+
+
 @pytest.mark.parametrize("reference", ["hf:owner/nothing", "hf:owner/resnet@v2", "hf:", "hf:a b", "hf:a/b/c"])
-def test_a_repository_that_cannot_be_had_is_refused(reference: str, hub: Path, tmp_path: Path) -> None:
+def test_a_repository_that_cannot_be_had_is_refused(reference: str, cached: Path, tmp_path: Path) -> None:
     with pytest.raises(BackboneNotFoundError, match=reference):
         export_backbone(reference, tmp_path / "out")
 

@@ -122,10 +122,13 @@ def test_the_publishers_preprocessing_is_kept_as_it_is(
 
 
 def test_another_size_scales_resize_and_crop(exported: Callable[..., Path]) -> None:
-    backbone = Backbone.open(exported("mobilenet_v2", image_size=96))
+    own = Backbone.open(exported("convnext")).preprocess
+    backbone = Backbone.open(exported("convnext", image_size=96))
     assert backbone.info.input_size == (96, 96)
+    assert isinstance(own, ImagePreprocess)
     assert isinstance(backbone.preprocess, ImagePreprocess)
-    assert (backbone.preprocess.size, backbone.preprocess.crop) == (108, (96, 96))  # 72 of 64 before
+    assert (own.size, own.crop) == (73, (64, 64))  # 64 / 0.875
+    assert (backbone.preprocess.size, backbone.preprocess.crop) == (110, (96, 96))
 
 
 def test_a_detectors_patches_are_its_tokens(exported: Callable[..., Path]) -> None:
