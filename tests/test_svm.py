@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -147,3 +148,19 @@ def test_one_class_is_refused_by_name() -> None:
 def test_groups_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         SupportVectorClassifier().fit([[0.0], [1.0]], [0, 1], groups=[1])
+
+
+def test_threads_that_fit_at_the_same_time_repeat_a_seed() -> None:
+    rng = np.random.default_rng(2)
+    X, y = (
+        rng.normal(size=(60, 200)),
+        np.arange(60) % 2,
+    )  # more columns than rows: the dual, which draws numbers
+    alone = SupportVectorClassifier(random_state=3).fit(X, y).predict_proba(X)
+
+    def fit(_: int) -> np.ndarray:
+        return SupportVectorClassifier(random_state=3).fit(X, y).predict_proba(X)
+
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(fit, range(8)):
+            np.testing.assert_array_equal(found, alone)

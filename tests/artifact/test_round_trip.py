@@ -326,3 +326,21 @@ def test_an_unfitted_copy_beside_the_fitted_one_stays_unfitted(
         again.estimator.predict(pictures)
     assert again.estimator[0].backbone == str(tmp_path / "model" / "backbones" / "tiny")
     assert again.fit(pictures, y).best_params_ == search.best_params_
+
+
+def test_the_readme_of_a_pipeline_on_a_frame_names_its_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, [0, 1, 0, 1])
+    featx.save(pipeline, tmp_path / "model")
+    readme = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "model.predict(pd.DataFrame({'a': [...], 'b': [...]}))" in readme
+
+
+def test_arguments_in_the_wrong_order_are_told(tmp_path: Path) -> None:
+    fitted = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ParameterError, match=r"featx\.save\(pipeline, folder\)"):
+        featx.save("model", fitted)
+    with pytest.raises(ParameterError, match="the path of an artefact"):
+        featx.load(fitted)
+    with pytest.raises(ParameterError, match="notes must be a string"):
+        featx.save(fitted, tmp_path / "m", notes=3)

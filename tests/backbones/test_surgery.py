@@ -281,5 +281,5 @@ def test_a_text_encoder_is_not_cut_for_pictures() -> None:
     nodes = [helper.make_node("Cast", ["input_ids"], ["y"], to=TensorProto.FLOAT)]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
     model = helper.make_model(helper.make_graph(nodes, "g", [ids], outputs))
-    with pytest.raises(GraphError, match="takes token ids.*TextFeatures"):
+    with pytest.raises(GraphError, match=r"takes token ids.*TextFeatures"):
         cut(model, "y")

@@ -344,3 +344,59 @@ def test_labels_that_cannot_be_used_are_left_out_with_a_warning(
     ended = featx("embed", mixed, *words)
     assert "read without its labels. 1 image lies in no class, for example loose.png" in ended.err
     assert len(np.load(tmp_path / "v.npy")) == 25
+
+
+def test_a_table_of_files_is_predicted_row_by_row(
+    featx: Any, model: Path, table: Callable[..., Path]
+) -> None:
+    rows = csv_rows(featx("predict", model, table(without=("label",)), "--csv").out)
+    assert [row["label"] for row in rows] == ["dark"] * 12 + ["light"] * 12
+
+
+def test_words_in_the_wrong_order_are_told(refused: Any, model: Path, photos: Path) -> None:
+    line = refused("predict", photos / "dark" / "00.png", model)
+    assert "is a file, and a model is a folder" in line
+
+
+def test_files_may_lie_elsewhere(featx: Any, refused: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    featx("embed", photos, "-b", tiny, "-o", tmp_path / "v.npy")
+    words = ("train", tmp_path / "v.manifest.csv", "-b", tiny, "--head", "logistic")
+    assert "--image-root where the files lie" in refused(*words)
+    assert featx(*words, "--image-root", photos).status == 0
+
+
+def test_a_table_is_not_replaced_by_the_manifest_made_of_it(
+    featx: Any, refused: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    featx("embed", photos, "-b", tiny, "-o", tmp_path / "v.npy")
+    words = (
+        "embed",
+        tmp_path / "v.manifest.csv",
+        "--file-column",
+        "digest",
+        "-b",
+        tiny,
+        "-o",
+        tmp_path / "v.npy",
+    )
+    assert "which is read" in refused(*words, "--overwrite")
+
+
+def test_digests_of_what_was_skipped_can_be_skipped_again(
+    featx: Any, refused: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "d")
+    (tmp_path / "d" / "dark" / "00.png").write_bytes(b"no picture")
+    featx("embed", tmp_path / "d", "-b", tiny, "-o", tmp_path / "v", "--skip-unreadable")
+    words = (
+        "train",
+        tmp_path / "v.manifest.csv",
+        "--file-column",
+        "digest",
+        "-b",
+        tiny,
+        "--head",
+        "logistic",
+    )
+    assert "v.manifest.csv, line 2" in refused(*words)
+    assert "fitted on 23 images" in featx(*words, "--skip-unreadable").out

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.errors import DatasetError
+from featx.errors import DatasetError, ParameterError
 from featx.inputs.datasets import Dataset, count_missing, read_dataset
 
 # From the README of the test material: samples a class, groups, splits.
@@ -276,3 +276,39 @@ def test_a_folder_that_cannot_be_listed_is_not_left_out(tmp_path: Path) -> None:
 def test_arrays_of_another_length_are_refused() -> None:
     with pytest.raises(DatasetError, match="labels: expected 2 values, found 1"):
         Dataset(samples=["a", "b"], labels=np.array(["x"]), name="", root="")
+
+
+def test_images_that_a_folders_list_leaves_out_are_told(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "labels.csv").write_text("file,label\na/1.png,x\nb/3.png,y\n", encoding="utf-8")
+    assert read_dataset(tmp_path).skipped == (os.path.join("a", "2.png"), os.path.join("b", "4.png"))
+    assert read_dataset(tmp_path / "labels.csv").skipped == ()  # a list alone says nothing of its folder
+
+
+def test_addresses_are_not_taken_for_files_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,label\nhttps://a.org/1.png,x\n2.png,y\n", encoding="utf-8")
+    assert read_dataset(tmp_path / "t.csv").samples == ["https://a.org/1.png", str(tmp_path / "2.png")]
+
+
+@pytest.mark.parametrize("before", ["sep=;\n", "\n", "\n\nsep=;\n"])
+def test_lines_before_the_header_that_spreadsheets_write(tmp_path: Path, before: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{before}file;label\n1.png;x\n2.png;y\n", encoding="utf-8")
+    dataset = read_dataset(tmp_path / "t.csv")
+    assert dataset.classes == ["x", "y"]
+    assert dataset.places is not None
+    assert dataset.places[0] == f"t.csv, line {2 + before.count(chr(10))}"
+
+
+def test_a_table_of_texts_keeps_what_is_written_and_may_repeat_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('text,label\n"a, b",x\n"a, b",y\n,x\n', encoding="utf-8")
+    dataset = read_dataset(tmp_path / "t.csv")
+    assert dataset.modality == "text"
+    assert dataset.samples == ["a, b", "a, b", ""]
+    assert dataset.name_of(1) == "t.csv, line 3"
+
+
+def test_what_is_no_path_is_refused_in_words() -> None:
+    with pytest.raises(ParameterError, match="expected the path of a folder or a CSV, got list"):
+        read_dataset(["photos"])  # type: ignore[arg-type]  # the mistake
