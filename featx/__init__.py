@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from featx.backbones.preprocess import ImagePreprocess
     from featx.embedding import embed, write_embedding
     from featx.exporting import export_backbone
-    from featx.features import ImageFeatures
+    from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
     from featx.inputs.datasets import Dataset, read_dataset
     from featx.predicting import predict
@@ -29,8 +29,8 @@ _HOME = {
     "EmbeddingStore": "featx.store.store",
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",
-    "TextFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
+    "TextFeatures": "featx.features",
     "embed": "featx.embedding",
     "export_backbone": "featx.exporting",
     "load": "featx.artifact",
