@@ -242,6 +242,10 @@ class Backbone:
         """
         if isinstance(self.preprocess, TextPreprocess):
             return self.preprocess
+        if self.info.modality == "image":
+            raise PreprocessError(f"{self.model_path}: takes pictures: ImageFeatures is its estimator.")
+        if self.tokenizer_path.is_file():
+            raise PreprocessError(f"{self.model_path}: takes texts: TextFeatures is its estimator.")
         raise PreprocessError(
             f"{self.folder}: no {TOKENIZER_NAME} in it, which an encoder of texts needs. Fetch it from the model's publisher; a "
             "tokenizer of the older form is converted by transformers: "

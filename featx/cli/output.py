@@ -122,7 +122,10 @@ _FLAGS = {
 }
 _RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
-_VALUED = "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|random_state|split_column|tap"
+_VALUED = (
+    "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|random_state|split_column|tap|"
+    "text_column"
+)
 
 
 def one_line(message: str) -> str:

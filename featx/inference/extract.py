@@ -498,7 +498,7 @@ class _Run:
 
 
 _NO_SUCH_DIGEST = (
-    "the store holds no vector for this digest in this feature space. Compute it where the image is "
+    "the store holds no vector for this digest in this feature space. Compute it where the sample is "
     "(featx embed), with the same backbone, tap, pooling and preprocessing, and copy or share that cache folder."
 )
 

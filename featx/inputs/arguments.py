@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featx.errors import DatasetError
 from featx.inputs.datasets import read_samples
-from featx.inputs.folders import image_files
+from featx.inputs.folders import image_files, is_image
 
 __all__ = ["images_of", "texts_of"]
 
@@ -49,6 +49,11 @@ def texts_of(words: Sequence[str], *, text_column: str | None = None) -> list[st
     for word in words:
         suffix = _suffix(word)
         named = suffix in (*_TABLES, _LINES) and (os.path.isfile(word) or len(word.split()) == 1)
+        if not named and (os.path.exists(word) or is_image(word)):
+            raise DatasetError(
+                f"{word}: is the name of a file or folder, and the model takes texts. Give texts, a CSV with a column of them, "
+                f"or a {_LINES} file with one a line."
+            )
         if not named:
             found.append(word)
         elif suffix == _LINES:

@@ -250,6 +250,8 @@ def _read(
         and "text" in table.columns
     ):
         text_column = "text"
+    if text_column is None and file_column in ("file", "digest") and _is_manifest_of_texts(table):
+        text_column = "digest"
     if text_column is not None:
         samples = table.column(text_column, complete=False)
     else:
@@ -282,6 +284,11 @@ def _read(
             'file_column="digest" takes vectors from the cache; or say with image_root= where the files lie.'
         )
     return dataset
+
+
+def _is_manifest_of_texts(table: Table) -> bool:
+    """What ``featx embed`` writes for texts: digests, and no column that says what they are of."""
+    return {"row", "digest"} <= set(table.columns) and not {"file", "text"} & set(table.columns)
 
 
 def _is_no_path(file: str) -> bool:

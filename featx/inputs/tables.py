@@ -52,8 +52,8 @@ class Table:
         if name not in self.columns:
             raise DatasetError(
                 f"{self.path}: no column {name!r}; found {', '.join(map(repr, self.columns))}."
-                f"{did_you_mean(name, self.columns)} Name the columns with file_column=, label_column=, group_column= and "
-                "split_column=."
+                f"{did_you_mean(name, self.columns)} Name the columns with file_column= or text_column=, label_column=, "
+                "group_column= and split_column=."
             )
         at = self.columns.index(name)
         cells = [row[at] for row in self.rows]

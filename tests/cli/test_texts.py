@@ -173,3 +173,25 @@ def test_an_encoder_with_paths_in_its_configuration_leaves_them_behind(
     library.train(messages, backbone=folder, heads=["logistic"], out=tmp_path / "m")
     for path in (tmp_path / "m").rglob("*"):
         assert not path.is_file() or str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_names_of_files_are_no_texts(refused: Any, model: Path, photos: Path) -> None:
+    for word in (photos, photos / "dark" / "00.png", "absent.jpg"):
+        assert "the model takes texts" in refused("predict", model, word)
+
+
+def test_the_manifest_of_texts_is_trained_on_as_it_stands(
+    featx: Any, messages: Path, encoder: Path, tmp_path: Path
+) -> None:
+    cache = ("--cache", tmp_path / "c", "-b", encoder)
+    featx("embed", messages, "-o", tmp_path / "v", *cache)
+    with counted_rows() as rows:
+        assert featx("train", tmp_path / "v.manifest.csv", "--head", "logistic", *cache).status == 0
+    assert rows.n == 0
+
+
+def test_an_encoder_for_pictures_and_a_network_for_texts_are_told_apart(
+    refused: Any, messages: Path, encoder: Path, photos: Path, tiny: Path
+) -> None:
+    assert "takes pictures: ImageFeatures" in refused("train", messages, "-b", tiny)
+    assert "takes texts: TextFeatures" in refused("train", photos, "-b", encoder)
