@@ -142,11 +142,11 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
             )
         samples = self.samples_of(X)
         device = resolve_device(self.device)
-        feed = self._feed(backbone, device)
+        feed = self._feed(backbone, device, store)
         plan = self._plan(backbone, spaces, store, device, feed)
         with progress_bar(len(samples), "embedding", enabled=bool(self.verbose)) as progress:
             extraction = extract(samples, plan, advance=progress.update)
-        self._warn_of_feed(feed)
+        self._warn_of_feed(feed, extraction)
         return extraction
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -179,11 +179,11 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         """The preprocessing that the parameters ask for; None keeps the backbone's own."""
         raise NotImplementedError
 
-    def _feed(self, backbone: Backbone, device: Device) -> Feed:
+    def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         """How the samples reach the network."""
         raise NotImplementedError
 
-    def _warn_of_feed(self, feed: Feed) -> None:
+    def _warn_of_feed(self, feed: Feed, extraction: Extraction) -> None:
         """Say what befell samples on the way, where somebody can act on it."""
 
     # --- what they share ---

@@ -19,7 +19,9 @@ from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import FeatxWarning, ParameterError
 from featx.inference.batching import ImageBatching, TokenBatching
+from featx.inference.cut_texts import CutTexts
 from featx.inference.devices import Device, default_batch, default_tokens
+from featx.inference.extract import Extraction
 from featx.inference.reading import ImageSource
 from featx.inference.text_reading import TextSource
 from featx.inputs.samples import as_samples
@@ -129,7 +131,7 @@ class ImageFeatures(BackboneFeatures):
             return ImagePreprocess.from_config(self.preprocess)
         return self.preprocess
 
-    def _feed(self, backbone: Backbone, device: Device) -> Feed:
+    def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         pixels = backbone.pixels()
         height, width = pixels.output_size or backbone.info.input_size or (_PROBE_PX, _PROBE_PX)
         size = int(self.batch_size or default_batch(device, height * width))
@@ -254,7 +256,7 @@ class TextFeatures(BackboneFeatures):
             raise ParameterError(f'normalize must be "auto", True or False, got {self.normalize!r}.')
         return dataclasses.replace(text, normalize=self.normalize)
 
-    def _feed(self, backbone: Backbone, device: Device) -> Feed:
+    def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         text = backbone.text()
         tokens = int(self.batch_size or default_tokens(device))
         batching = TokenBatching(
@@ -262,23 +264,31 @@ class TextFeatures(BackboneFeatures):
         )
         probes, _ = TextTokenizer(backbone.tokenizer_path, text).encode(_PROBE_TEXTS)
         return Feed(
-            source=TextSource(backbone.tokenizer_path, text),
+            source=TextSource(backbone.tokenizer_path, text, CutTexts(text, store)),
             batching=batching,
             batch_size=max(1, tokens // _COMMON_TOKENS),
             probe=batching.alone().stacked(probes[:1], fixed=False),
             crowd=batching.stacked(probes, fixed=False),
         )
 
-    def _warn_of_feed(self, feed: Feed) -> None:
+    def _warn_of_feed(self, feed: Feed, extraction: Extraction) -> None:
         source = feed.source
-        if isinstance(source, TextSource) and source.n_truncated:
+        n_cut = source.cut.count(extraction.keys) if isinstance(source, TextSource) else 0
+        if n_cut:
+            text = self.backbone_.text()
             warnings.warn(
-                f"{source.n_truncated:,} of the {source.n_encoded:,} texts embedded now are longer than "
-                f"{source.preprocess.max_length} tokens and were cut off there. "
-                "Raise max_length where the network has more positions, or split them.",
+                f"{n_cut:,} of {len(extraction.keys):,} texts were cut off at {text.max_length:,} tokens. {_cut_advice(text)}",
                 FeatxWarning,
                 stacklevel=5,  # _warn_of_feed, extract, transform, scikit-learn's wrapper of transform
             )
+
+
+def _cut_advice(text: TextPreprocess) -> str:
+    if text.max_positions is None:
+        return "Fit with a larger max_length, or split them."
+    if text.max_length < text.max_positions:
+        return f"Fit with a larger max_length, up to {text.max_positions:,} with this network, or split them."
+    return "This network takes no longer input: split them, or choose another network."
 
 
 _COMMON_TOKENS = 32

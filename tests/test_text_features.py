@@ -48,7 +48,7 @@ def features(tiny: Path, tmp_path: Path) -> TextFeatures:
     return TextFeatures(tiny, cache=tmp_path / "cache", max_length=64)
 
 
-@pytest.mark.filterwarnings("ignore:.*were cut off there:featx.errors.FeatxWarning")
+@pytest.mark.filterwarnings("ignore:.*were cut off at:featx.errors.FeatxWarning")
 class TestTextFeatures(FeaturesConformance):
     @pytest.fixture
     def features(self, tiny: Path, tmp_path: Path) -> TextFeatures:
@@ -127,16 +127,38 @@ def test_lone_surrogates_are_read_as_replacement_characters(features: TextFeatur
 def test_long_texts_are_cut_off_with_one_warning_that_counts_them(tiny: Path, tmp_path: Path) -> None:
     features = TextFeatures(tiny, cache=tmp_path, max_length=10).fit(None)
     texts = ["abcdefgh", "abcdefghi", "abcdefgh" + "z" * 1000, "ab", "abcdefghi"]  # with two special tokens
-    with pytest.warns(
-        FeatxWarning, match=r"2 of the 4 texts embedded now are longer than 10 tokens"
-    ) as caught:
+    with pytest.warns(FeatxWarning, match=r"^3 of 5 texts were cut off at 10 tokens\.") as caught:
         vectors = features.transform(texts)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     close(vectors[1:3], vectors[[0, 0]])
-    with counted_rows() as rows:
-        features.transform(texts)  # nothing is embedded, so nothing is cut off now
-    assert rows.n == 0
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_texts_cut_off_are_counted_whatever_the_cache_holds(tiny: Path, tmp_path: Path, cached: bool) -> None:
+    def features() -> TextFeatures:
+        return TextFeatures(tiny, cache=tmp_path if cached else None, max_length=10).fit(None)
+
+    with pytest.warns(FeatxWarning, match="^1 of 2 texts"):
+        features().transform(["a" * 20, "b"])
+    with counted_rows() as rows, pytest.warns(FeatxWarning, match="^3 of 4 texts") as caught:
+        features().transform(["a" * 20, "b", "c" * 20, "a" * 20])
+    assert (rows.n, len(caught)) == (1 if cached else 3, 1)
+    clone(features()).set_params(max_length=32).fit_transform(["a" * 20])  # no warning: it fits
+
+
+def test_the_advice_on_texts_cut_off_is_possible(tiny: Path, tmp_path: Path) -> None:
+    long = ["a" * 100]
+    with pytest.warns(
+        FeatxWarning, match="Fit with a larger max_length, up to 64 with this network, or split"
+    ):
+        TextFeatures(tiny, cache=None, max_length=63).fit_transform(long)
+    with pytest.warns(FeatxWarning, match="tokens. This network takes no longer input: split them"):
+        TextFeatures(tiny, cache=None).fit_transform(long)
+    folder = Path(shutil.copytree(tiny, tmp_path / "unlimited"))
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.warns(FeatxWarning, match=r"tokens. Fit with a larger max_length, or split them"):
+        TextFeatures(folder, cache=None, max_length=12).fit_transform(long)
 
 
 def test_a_million_repeats_of_one_text_are_one_row_of_inference(features: TextFeatures) -> None:

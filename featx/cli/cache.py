@@ -223,7 +223,7 @@ def _plain(space: SpaceInfo) -> dict[str, Any]:
 
 def _words(description: Mapping[str, Any] | None) -> str:
     if not description or "space" not in description:
-        return "memory of file digests"
+        return f"memory of {(description or {}).get('memory', 'file digests')}"
     space = description["space"]
     pixels = space.get("preprocess", {})
     size = pixels.get("crop") or pixels.get("size")

@@ -114,6 +114,7 @@ _FLAGS = {
     "skip_unreadable=True": "--skip-unreadable",
     "image_root=": "--image-root",
     "overwrite=True": "--overwrite",
+    "max_length,": "--max-length,",
     "force=True": "--force",
     "folder=...": "--to FOLDER",
     "ignore_split=True": "--ignore-split",
@@ -123,7 +124,7 @@ _FLAGS = {
 _RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
 _VALUED = (
-    "cache|cv|device|file_column|group_column|heads|label_column|pooling|preprocess|random_state|split_column|tap|"
+    "cache|cv|device|file_column|group_column|heads|label_column|max_length|pooling|preprocess|random_state|split_column|tap|"
     "text_column"
 )
 

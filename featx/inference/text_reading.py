@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import SampleError
+from featx.inference.cut_texts import CutTexts
 from featx.inference.lanes import Job
 from featx.inference.reading import Reading
 from featx.inference.windows import TextWindows
@@ -31,25 +32,24 @@ _NO_TOKENS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TextSource:
-    """Texts, and how many of them were cut off.
+    """Texts, and which of them were cut off.
 
     Parameters
     ----------
     tokenizer_path : Path
     preprocess : TextPreprocess
+    cut : CutTexts
+        Told which texts were longer than the longest input.
     strings_are_paths : bool
         They are texts.
-    n_encoded, n_truncated : int
-        Texts that were tokenised, and those of them that were longer than the longest input.
     """
 
     tokenizer_path: Path
     preprocess: TextPreprocess
+    cut: CutTexts
     strings_are_paths: bool = False
-    n_encoded: int = 0
-    n_truncated: int = 0
 
     def name_of(self, sample: Any, index: int) -> str:
         """Its position: a text is no name, and may be private."""
@@ -68,7 +68,7 @@ class TextReader:
     samples : sequence
         From :func:`featx.inputs.texts.as_texts`.
     source : TextSource
-        Told how many texts were cut off.
+        Told which texts were cut off.
     tokenizer : TextTokenizer
     """
 
@@ -89,9 +89,8 @@ class TextReader:
 
     def prepared(self, jobs: list[Job]) -> list[Job]:
         """The jobs of a window with their token ids, longest first."""
-        ids, n_truncated = self._tokenizer.encode([self._samples[job.indices[0]] for job in jobs])
-        self._source.n_encoded += len(jobs)
-        self._source.n_truncated += n_truncated
+        ids, cut = self._tokenizer.encode([self._samples[job.indices[0]] for job in jobs])
+        self._source.cut.remember(jobs[at].key for at in cut)
         for job, found in zip(jobs, ids, strict=True):
             job.content, job.length = found, len(found)
         return sorted(jobs, key=lambda job: -job.length)

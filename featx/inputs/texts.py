@@ -104,8 +104,8 @@ class TextTokenizer:
         self._path = path
         self._preprocess = preprocess
 
-    def encode(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], int]:
-        """Token ids of texts, and how many of them were cut off at the longest length.
+    def encode(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], list[int]]:
+        """Token ids of texts, and which of them were cut off at the longest length.
 
         Lone surrogates, which no encoding has, are read as U+FFFD.
 
@@ -117,7 +117,8 @@ class TextTokenizer:
         -------
         ids : list of n ndarray of int32, shape (t_i,)
             Special tokens included; empty where a tokenizer without special tokens is given a text without words.
-        n_truncated : int
+        cut : list of int
+            Positions in ``texts``, in their order.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class TextTokenizer:
             The tokenizer has no token for what a text holds, and none for unknown words.
         """
         ids: list[NDArray[np.int32]] = []
-        n_truncated = 0
+        cut: list[int] = []
         for start in range(0, len(texts), _AT_A_TIME):
             batch = [self._prepared(text) for text in texts[start : start + _AT_A_TIME]]
             try:
@@ -135,9 +136,10 @@ class TextTokenizer:
                     f"{self._path}: the tokenizer cannot encode one of the texts ({error}). Fetch it again."
                 ) from error
             for encoding in encodings:
+                if encoding.overflowing:
+                    cut.append(len(ids))
                 ids.append(np.asarray(encoding.ids, dtype=np.int32))
-                n_truncated += bool(encoding.overflowing)
-        return ids, n_truncated
+        return ids, cut
 
     def _prepared(self, text: str) -> str:
         text = self._preprocess.prompt + text

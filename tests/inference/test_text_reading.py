@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import DigestMismatchError, SampleError
+from featx.inference.cut_texts import CutTexts
 from featx.inference.lanes import Job
 from featx.inference.reading import SampleReader, Source
 from featx.inference.text_reading import TextReader, TextSource
 from featx.inputs.samples import DigestSample
 from featx.inputs.texts import TextTokenizer
-from featx.store.digest import digest_text
+from featx.store.digest import digest_text, keys_array
 from featx.testing import tiny_text_backbone
 
 
@@ -30,7 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source_of(folder: Path, **changes: Any) -> TextSource:
     text = TextPreprocess.from_folder(folder)
     assert text is not None
-    return TextSource(folder / "tokenizer.json", dataclasses.replace(text, **changes))
+    text = dataclasses.replace(text, **changes)
+    return TextSource(folder / "tokenizer.json", text, CutTexts(text, None))
 
 
 def jobs_of(texts: list[Any]) -> list[Job]:
@@ -74,18 +76,16 @@ def test_texts_of_one_length_stay_in_their_order(folder: Path) -> None:
     assert [texts[job.indices[0]] for job in prepared] == ["long one", "ccc", "aaa", "bbb", "b", "a"]
 
 
-def test_texts_that_are_cut_off_are_counted_over_all_windows(folder: Path) -> None:
+def test_texts_that_are_cut_off_are_remembered_over_all_windows(folder: Path) -> None:
     source, texts = source_of(folder, max_length=5), ["abc", "abcd", "a", "abcd", "zzzzzzzz"]
     jobs = jobs_of(texts)
+    keys = keys_array(map(digest_text, texts))
     with source.open(texts, 1) as reader:
         reader.prepared(jobs[:2])
-        assert (source.n_encoded, source.n_truncated) == (2, 1)
+        assert source.cut.count(keys) == 2  # "abcd", which is there twice
         reader.prepared(jobs[2:])
         reader.prepared([])
-        assert (source.n_encoded, source.n_truncated) == (4, 2)
-        # A text that is read again was counted before.
-        reader.read_again(1)
-    assert (source.n_encoded, source.n_truncated) == (4, 2)
+    assert source.cut.count(keys) == 3
 
 
 def test_a_text_read_again_is_the_same(folder: Path) -> None:

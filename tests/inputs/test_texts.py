@@ -198,15 +198,15 @@ class TestTextTokenizer:
     def test_ids_are_those_of_tokenizers(self, folder: Path) -> None:
         plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
         texts = ["Why?", "", "a\tb\n c", "x" * 62, "\N{SNOWMAN}", "\0", "[CLS]"]
-        found, n_truncated = opened(folder).encode(texts)
+        found, cut = opened(folder).encode(texts)
         assert [ids.tolist() for ids in found] == [plain.encode(text).ids for text in texts]
         assert {ids.dtype for ids in found} == {np.dtype(np.int32)}
-        assert n_truncated == 0
+        assert cut == []
 
     def test_more_texts_than_are_encoded_in_one_call_keep_their_order(self, folder: Path) -> None:
         texts = [chr(ord("a") + at % 26) * (1 + at % 7) for at in range(2500)]
         assert ids_of(opened(folder), *texts) == [letters(text) for text in texts]
-        assert opened(folder).encode([]) == ([], 0)
+        assert opened(folder).encode([]) == ([], [])
 
     @pytest.mark.parametrize("max_length", [3, 10, 64])
     def test_a_text_is_cut_off_and_counted_beyond_the_longest_length(
@@ -214,11 +214,16 @@ class TestTextTokenizer:
     ) -> None:
         fitting = "a" * (max_length - 2)  # two special tokens
         texts = [fitting[:-1], fitting, fitting + "b", fitting + "b" * 5000]
-        found, n_truncated = opened(folder, max_length=max_length).encode(texts)
+        found, cut = opened(folder, max_length=max_length).encode(texts)
         assert [len(ids) for ids in found] == [max_length - 1, max_length, max_length, max_length]
-        assert n_truncated == 2
+        assert cut == [2, 3]
         # Cut off at its end, the special token behind it kept.
         assert found[2].tolist() == found[3].tolist() == letters(fitting)
+
+    def test_texts_cut_off_are_named_by_their_positions_in_all(self, folder: Path) -> None:
+        texts = ["a"] * 2500
+        texts[3] = texts[1500] = texts[2499] = "a" * 100
+        assert opened(folder, max_length=10).encode(texts)[1] == [3, 1500, 2499]
 
     def test_truncation_and_padding_in_the_file_do_not_count(self, folder: Path, tmp_path: Path) -> None:
         baked = changed(
@@ -246,9 +251,9 @@ class TestTextTokenizer:
         assert ids_of(opened(folder, prompt="ask: "), "why", "") == ids_of(
             opened(folder), "ask: why", "ask: "
         )
-        found, n_truncated = opened(folder, prompt="ask", max_length=6).encode(["a", "ab"])
+        found, cut = opened(folder, prompt="ask", max_length=6).encode(["a", "ab"])
         assert [len(ids) for ids in found] == [6, 6]
-        assert n_truncated == 1
+        assert cut == [1]
 
     def test_lower_case_is_for_prompt_and_text(self, folder: Path, tmp_path: Path) -> None:
         cased = changed(folder, tmp_path / "cased", normalizer=None)
