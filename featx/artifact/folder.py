@@ -1,16 +1,13 @@
-"""An artefact's folder: written beside its place and moved there whole, checked file by file before it is read.
+"""An artefact's folder: put in its place whole, checked file by file before it is read.
 
-Owns the way in and the way out. The invariants: at the target there is a whole artefact or none (a process killed between
-the two renames of an overwrite leaves the old one beside it, as ``.<name>.<random>.old``); only a folder that holds an
-artefact and nothing else is ever replaced; a file that is listed is used only if its content is the one that was saved.
+Owns what may be replaced, and the way out. The invariants: only a folder that holds an artefact and nothing else is ever
+replaced; a file that is listed is used only if its content is the one that was saved.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,8 @@ from featx.artifact.format import BACKBONES, MANIFEST_NAME, README_NAME
 from featx.artifact.manifest import read_manifest
 from featx.artifact.records import ArtifactInfo, FileRecord
 from featx.errors import ArtifactError, FeatxError
+from featx.staging import publish, why_lost, why_no_place
+from featx.staging import staged as staged_folder
 from featx.store.digest import digest_bytes, digest_file
 
 __all__ = ["file_records", "read_checked", "replaceable", "staged", "verify"]
@@ -41,14 +40,11 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
         Something is there that may not be replaced, or the disk refuses.
     """
     replaceable(target, overwrite=overwrite)
-    # Beside the target, so that the last step is a rename within one file system.
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        _sync(temporary)
-        _publish(temporary, target, overwrite=overwrite)
+        with staged_folder(target) as stage:
+            yield stage
+            replaceable(target, overwrite=overwrite)
+            publish(stage, target)
     except FeatxError:
         raise  # some of them are OSErrors too, and say it better
     except OSError as error:
@@ -56,8 +52,6 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
             f"{target}: the artefact could not be written ({error.strerror or error}). Nothing was changed there; "
             "check the free space and the permissions of the folder, or choose another one."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replaceable(target: Path, *, overwrite: bool) -> None:
@@ -68,13 +62,8 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
     """
     if not os.path.lexists(target):
         return
-    if not target.is_dir():
-        raise ArtifactError(f"{target}: there is a file of that name. Choose another folder.")
-    if _working_folder().is_relative_to(target):
-        # Its place is taken by another folder, and whoever is in it would then be nowhere.
-        raise ArtifactError(
-            f"{target}: is the current working folder, or lies above it. Name a new folder, such as {target / 'model'}."
-        )
+    if (reason := why_no_place(target, "model")) is not None:
+        raise ArtifactError(reason)
     if not any(target.iterdir()):
         return
     if not overwrite:
@@ -84,18 +73,8 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
     info = read_manifest(target)
     listed = {MANIFEST_NAME, README_NAME, *(record.path for record in info.files)}
     others = sorted(set(_names(target)) - listed)
-    if others:
-        raise ArtifactError(
-            f"{target}: holds files that are not part of the artefact and would be lost: {_some(others)}. "
-            "Move them away, or choose another folder."
-        )
-
-
-def _working_folder() -> Path:
-    try:
-        return Path.cwd().resolve()
-    except OSError:  # deleted, so nothing can take its place
-        return Path(os.devnull)
+    if (reason := why_lost(target, others, "the artefact")) is not None:
+        raise ArtifactError(reason)
 
 
 def file_records(folder: Path) -> tuple[FileRecord, ...]:
@@ -186,51 +165,9 @@ def _changed(record: FileRecord, expected: str, found: str, folder: Path) -> str
     )
 
 
-def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    replaceable(target, overwrite=overwrite)
-    if not target.exists():
-        temporary.rename(target)
-    elif not any(target.iterdir()):
-        target.rmdir()
-        temporary.rename(target)
-    else:
-        # A folder cannot be renamed over a full one: the old artefact steps aside, and back if the new one cannot come.
-        aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
-        target.rename(aside)
-        try:
-            temporary.rename(target)
-        except OSError:
-            aside.rename(target)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    _sync_folder(target.parent)
-
-
 def _names(folder: Path) -> Iterator[str]:
     """Every file below ``folder``, as relative names with ``/``; links to folders are not followed."""
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         for name in [*files, *links]:
             yield Path(place, name).relative_to(folder).as_posix()
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _sync(folder: Path) -> None:
-    """Have the files on the disk before their folder gets its name."""
-    for name in _names(folder):
-        # Windows flushes only handles that may write.
-        with open(folder / name, "r+b") as file:
-            os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened to be flushed
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

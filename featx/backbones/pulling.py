@@ -1,7 +1,7 @@
 """``pull``: a backbone fetched, built where needed, and put among the user's own under a short name.
 
 Owns the way from a source to a folder that works without a network, anywhere. The invariant: under its name a backbone is whole,
-or not there. It is made in a hidden folder beside its place and renamed, so an interrupted pull leaves nothing that is used.
+or not there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from featx.backbones.catalogue import ENTRIES, Entry, Wheel
 from featx.backbones.golden import golden_vectors
 from featx.backbones.hub import fetch
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
-from featx.backbones.sources import CARD_NAME, backbones_folder, has_model, locate
+from featx.backbones.sources import CARD_NAME, backbones_folder, foreign_files, has_model, locate
 from featx.errors import (
     BackboneError,
     DigestMismatchError,
@@ -34,15 +32,13 @@ from featx.errors import (
     OutputError,
     ParameterError,
 )
+from featx.staging import publish, staged, why_lost, why_no_place
 
 __all__ = ["pull"]
 
 _log = logging.getLogger("featx")
 
 _MODEL_NAME = "model.onnx"
-_PARTIAL = ".partial"
-_ABANDONED_S = 24 * 3600.0
-"""Age at which a folder in the making belongs to nobody any more: a pull takes minutes."""
 
 
 def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force: bool = False) -> Path:
@@ -81,13 +77,18 @@ def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force:
     if state == "whole" and not force:
         _log.info("%s: already in %s", reference, target)
         return target
+    if (reason := why_no_place(target, source.name)) is not None:
+        raise OutputError(reason)
     if state == "foreign":
         raise OutputError(f"{target}: exists, and is no backbone. Choose another folder (folder=...).")
     if state == "other" and not force:
         raise OutputError(
             f"{target}: exists, and is not {source}. Choose another folder (folder=...), or pass force=True to replace it."
         )
-    with _writing(target), _place_beside(target) as place:
+    others = [] if state == "absent" or target.is_symlink() else foreign_files(target)
+    if (reason := why_lost(target, others, "a backbone")) is not None:
+        raise OutputError(reason)
+    with _writing(target), staged(target) as place:
         _fill(place, source, entry, refresh=force)
         _publish(place, target, source, replace=force or state == "damaged")
     return target
@@ -109,14 +110,14 @@ def _state(target: Path, source: HubReference) -> str:
 
     Another backbone may be replaced when that is asked for; what is none (a file, somebody's documents) never is.
     """
-    if not os.path.lexists(target):
-        return "absent"
-    if target.is_dir() and not any(target.iterdir()):
+    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return "absent"
     try:
         card = json.loads((target / CARD_NAME).read_bytes())
-    except (OSError, ValueError):
+    except OSError:
         return "other" if has_model(target) else "foreign"
+    except ValueError:
+        return "other"
     if not isinstance(card, dict) or card.get("source") != str(source):
         return "other"
     try:
@@ -238,40 +239,11 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _place_beside(target: Path) -> Iterator[Path]:
-    """An empty hidden folder on the same disk, gone afterwards."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*{_PARTIAL}"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left)
-    place = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
-    place.mkdir()
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def _publish(place: Path, target: Path, source: HubReference, *, replace: bool) -> None:
-    try:
-        os.rename(place, target)
-        return
-    except OSError:
-        if not os.path.lexists(target):
-            raise
     if not replace and _state(target, source) == "whole":
         return  # another process was quicker
-    # A folder cannot be renamed onto another: the old one goes aside first, and is deleted when the new one is there.
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old{_PARTIAL}")
-    os.rename(target, aside)
     try:
-        os.rename(place, target)
+        publish(place, target)
     except OSError:
-        os.rename(aside, target)
-        raise
-    if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        aside.unlink()
+        if replace or _state(target, source) != "whole":
+            raise

@@ -21,11 +21,34 @@ from featx.backbones.catalogue import ENTRIES, Entry
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
-__all__ = ["CARD_NAME", "Located", "backbones_folder", "has_model", "how_to_get", "installed_names", "locate"]
+__all__ = [
+    "CARD_NAME",
+    "Located",
+    "backbones_folder",
+    "foreign_files",
+    "has_model",
+    "how_to_get",
+    "installed_names",
+    "locate",
+]
 
 CARD_NAME = "featx.json"
 
 _MODEL_NAMES = ("model.onnx", "onnx/model.onnx")
+# What publishers and exporters put into a backbone's folder; anything else in it is somebody's.
+_OWN_ENDINGS = (
+    ".onnx",
+    ".onnx_data",
+    ".data",
+    ".json",
+    ".safetensors",
+    ".model",
+    ".jinja",
+    "merges.txt",
+    "vocab.txt",
+)
+_OWN_NAMES = (".gitattributes", ".DS_Store", "Thumbs.db", "desktop.ini")
+_OWN_DOCUMENT = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt))?", re.IGNORECASE)
 _HUB_PAGE = re.compile(r"https?://[^/]+/([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(/.*)?")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -87,6 +110,17 @@ def installed_names() -> dict[str, Path]:
 def has_model(folder: Path) -> bool:
     """Whether a folder is a backbone: holds one ONNX file, or one under the name that counts."""
     return _model_in(folder) is not None
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Files below a backbone's folder that are no part of one and would be lost with it: relative names with ``/``, sorted."""
+    names = (
+        Path(place, name).relative_to(folder).as_posix()
+        for place, _, files in os.walk(folder)
+        for name in files
+        if not name.endswith(_OWN_ENDINGS) and name not in _OWN_NAMES and not _OWN_DOCUMENT.fullmatch(name)
+    )
+    return sorted(names)
 
 
 def how_to_get(entry: Entry) -> str:

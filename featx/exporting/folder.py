@@ -1,16 +1,16 @@
-"""A backbone's folder in the making: beside its place under another name, then there whole, or not at all."""
+"""An exported backbone's folder: what it may replace, and its files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from featx.backbones.sources import CARD_NAME
+from featx.backbones.sources import CARD_NAME, foreign_files
 from featx.errors import FeatxError, OutputError
+from featx.staging import publish, why_lost, why_no_place
+from featx.staging import staged as staged_folder
 
 __all__ = ["replaceable", "staged", "write_files"]
 
@@ -18,7 +18,8 @@ __all__ = ["replaceable", "staged", "write_files"]
 def replaceable(target: Path, *, overwrite: bool) -> None:
     """Refuse a place that may not be taken.
 
-    A missing or empty folder may be, a folder with a card of featx's with ``overwrite``, and nothing else.
+    A missing or empty folder may be; with ``overwrite`` a folder with a card of featx's and nothing that is no backbone's; and
+    nothing else.
 
     Parameters
     ----------
@@ -33,12 +34,8 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
     """
     if not os.path.lexists(target):
         return
-    if not target.is_dir():
-        raise OutputError(f"{target}: there is a file of that name. Choose another folder.")
-    if Path.cwd().is_relative_to(target):
-        raise OutputError(
-            f"{target}: is the current working folder, or lies above it. Name a new folder, such as {target / 'backbone'}."
-        )
+    if (reason := why_no_place(target, "backbone")) is not None:
+        raise OutputError(reason)
     if not any(target.iterdir()):
         return
     if not (target / CARD_NAME).is_file():
@@ -49,6 +46,9 @@ def replaceable(target: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"{target}: a backbone is there. Choose another folder, or pass overwrite=True to replace it."
         )
+    others = [] if target.is_symlink() else foreign_files(target)
+    if (reason := why_lost(target, others, "a backbone")) is not None:
+        raise OutputError(reason)
 
 
 @contextlib.contextmanager
@@ -68,21 +68,11 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
         Something is there that may not be replaced, or the disk refuses.
     """
     replaceable(target, overwrite=overwrite)
-    mark = secrets.token_hex(4)
-    stage = target.parent / f".{target.name}.{mark}.partial"
-    aside = target.parent / f".{target.name}.{mark}.old"
     try:
-        stage.mkdir(parents=True)
-        yield stage
-        replaceable(target, overwrite=overwrite)
-        if target.exists():  # a folder cannot be renamed over a full one
-            target.rename(aside)
-        try:
-            stage.rename(target)
-        except OSError:
-            if aside.exists():
-                aside.rename(target)
-            raise
+        with staged_folder(target) as stage:
+            yield stage
+            replaceable(target, overwrite=overwrite)
+            publish(stage, target)
     except FeatxError:
         raise  # some of them are OSErrors too, and say it better
     except OSError as error:
@@ -90,9 +80,6 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
             f"{target}: the backbone could not be written ({error.strerror or error}). Nothing was changed there; check the "
             "free space and the permissions of the folder, or choose another one."
         ) from error
-    finally:
-        for left in (stage, aside) if target.exists() else (stage,):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -157,9 +157,16 @@ def test_what_is_no_backbone_is_never_replaced(published: Any, tmp_path: Path) -
     documents = tmp_path / "documents"
     documents.mkdir()
     (documents / "letter.txt").write_text("dear", encoding="utf-8")
-    for place in (documents, documents / "letter.txt"):
-        with pytest.raises(OutputError, match="exists, and is no backbone"):
-            pull("resnet18", folder=place, force=True)
+    with pytest.raises(OutputError, match="there is a file of that name"):
+        pull("resnet18", folder=documents / "letter.txt", force=True)
+    with pytest.raises(OutputError, match="exists, and is no backbone"):
+        pull("resnet18", folder=documents, force=True)
+    tiny_backbone(documents)
+    for card in (None, "{}"):
+        if card is not None:
+            (documents / "featx.json").write_text(card, encoding="utf-8")
+        with pytest.raises(OutputError, match=r"would be lost: letter\.txt"):
+            pull("resnet18", folder=documents, force=True)
     assert (documents / "letter.txt").read_text(encoding="utf-8") == "dear"
     assert published.n_calls == 0
 
