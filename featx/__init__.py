@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
-    from featx.inputs.datasets import Dataset, read_dataset
+    from featx.inputs.dataset import Dataset
+    from featx.inputs.datasets import read_dataset
     from featx.predicting import predict
     from featx.store.store import EmbeddingStore
     from featx.training import train
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
-    "Dataset": "featx.inputs.datasets",
+    "Dataset": "featx.inputs.dataset",
     "EmbeddingStore": "featx.store.store",
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",

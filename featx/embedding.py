@@ -23,7 +23,8 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.errors import DatasetError, ParameterError, SampleError
 from featx.features import ImageFeatures, TextFeatures
-from featx.inputs.datasets import Dataset, read_samples
+from featx.inputs.dataset import Dataset, warn_of_empty_texts
+from featx.inputs.datasets import read_samples
 from featx.inputs.samples import sample_name
 from featx.outputs import check_output, npy_path, write_output
 
@@ -93,6 +94,11 @@ def embed(
     DatasetError
         No data set there, or no sample of it can be read.
     BackboneError, SampleError, ParameterError
+
+    Warns
+    -----
+    FeatxWarning
+        Texts are empty, or were cut off at the longest input.
     """
     dataset = data if isinstance(data, Dataset) else read_samples(data)
     transformer = make_features(
@@ -108,6 +114,7 @@ def embed(
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} {dataset.noun} could be read. The first: {first}"
         )
+    warn_of_empty_texts(dataset)
     keys = extraction.keys.copy()
     keys[sorted(errors)] = 0  # a file that was read and not decoded has a digest, and no vector
     return Embedding(

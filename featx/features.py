@@ -164,7 +164,8 @@ class TextFeatures(BackboneFeatures):
     pooling : {"auto", "mean", "cls", "max", "last"}, default="auto"
         How tokens become one vector; ``"auto"`` is what the folder's own files say, and an error where they say nothing.
     max_length : int, default=None
-        Longest input in tokens; what is longer is cut off at its end, with a warning. None takes the publisher's.
+        Longest input in tokens; what is longer is cut off at its end, with one warning that counts such texts, also those
+        whose vectors were stored before. None takes the publisher's.
     prompt : str, default=None
         Put before every text, such as ``"query: "``; None takes the publisher's default prompt, which most have not.
     normalize : {"auto", True, False}, default="auto"
@@ -195,8 +196,11 @@ class TextFeatures(BackboneFeatures):
 
     Notes
     -----
-    X is a list, array, Series or one-column frame of strings. An empty string is a text like any other. ``fit`` looks at the
-    backbone, never at X.
+    X is a list, array, Series or one-column frame of strings. ``fit`` looks at the backbone, never at X.
+
+    An empty string, or one of white space, is a text like any other: its vector is what the network makes of a prompt and of
+    the tokens that its tokenizer puts around every text. Where there is neither, it has no token and is an error, as None and
+    NaN are.
 
     Examples
     --------

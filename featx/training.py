@@ -26,7 +26,8 @@ from featx.evaluation.compare import HeadComparison, compare_heads, refit, score
 from featx.evaluation.folds import make_folds, most_folds
 from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
 from featx.heads import HEAD_NAMES, make_head
-from featx.inputs.datasets import Dataset, read_dataset
+from featx.inputs.dataset import Dataset
+from featx.inputs.datasets import read_dataset
 from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
@@ -187,7 +188,9 @@ def train(
         ignored=dataset.skipped,
     )
     if out is not None:
-        save(result.pipeline, out, overwrite=overwrite, notes=_notes(dataset, result))
+        # Digests are read where the samples are not; the column that new samples stand in is another one.
+        column = None if dataset.column == "digest" else dataset.column
+        save(result.pipeline, out, overwrite=overwrite, notes=_notes(dataset, result), sample_column=column)
     return result
 
 

@@ -108,6 +108,7 @@ def _from_values(values: dict[str, Any]) -> ArtifactInfo:
         classes=None if values["classes"] is None else _list(values, "classes"),
         labels=None if values["labels"] is None else _list(values, "labels"),
         columns=None if values.get("columns") is None else _list(values, "columns"),
+        sample_column=values.get("sample_column"),
         parameters=values["parameters"],
         untrusted_types=_list(values, "untrusted_types"),
         notes=values["notes"],

@@ -140,6 +140,8 @@ class ArtifactInfo:
         Names of the classes for people, in the order of ``classes``.
     columns : tuple of str or None
         Columns of the frame that the pipeline was fitted on, where it was one.
+    sample_column : str or None
+        The column of a CSV that held the samples it was fitted on.
     parameters : dict
         Parameters of the steps, as far as JSON can say them.
     untrusted_types : tuple of str
@@ -160,6 +162,7 @@ class ArtifactInfo:
     classes: tuple[Any, ...] | None = None
     labels: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    sample_column: str | None = None
     parameters: dict[str, Any] = field(hash=False, default_factory=dict)
     untrusted_types: tuple[str, ...] = ()
     notes: str | None = None
@@ -184,6 +187,7 @@ class ArtifactInfo:
         _check(_all_text(self.untrusted_types), "expected types as text")
         _check(self.labels is None or _all_text(self.labels), "expected labels as text")
         _check(self.columns is None or _all_text(self.columns), "expected columns as text")
+        _check(_is_text(self.sample_column), f"sample_column is {self.sample_column!r}, expected text")
         _check(isinstance(self.parameters, dict) and _is_text(self.notes), "expected parameters and notes")
         _check(self.n_features is None or _is_count(self.n_features), f"n_features is {self.n_features!r}")
 

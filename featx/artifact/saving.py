@@ -47,6 +47,7 @@ def save(
     labels: Sequence[str] | None = None,
     overwrite: bool = False,
     notes: str | None = None,
+    sample_column: str | None = None,
 ) -> Path:
     """Save a fitted pipeline as a folder that :func:`featx.load` reads on any machine, without pickle.
 
@@ -64,6 +65,8 @@ def save(
         Replace an artefact that is there. A folder with anything else in it is never replaced.
     notes : str, optional
         What to say about the model in its README: data, scores, intended use.
+    sample_column : str, optional
+        The column of a CSV that held the samples (:attr:`featx.Dataset.column`): ``featx predict`` then reads it in other ones.
 
     Returns
     -------
@@ -90,8 +93,9 @@ def save(
         raise ParameterError(
             f"folder must be a path, got {type(folder).__name__}: featx.save(pipeline, folder)."
         )
-    if notes is not None and not isinstance(notes, str):
-        raise ParameterError(f"notes must be a string or None, got {notes!r}.")
+    for argument, value in (("notes", notes), ("sample_column", sample_column)):
+        if value is not None and not isinstance(value, str):
+            raise ParameterError(f"{argument} must be a string or None, got {value!r}.")
     target = Path(folder).expanduser().resolve()
     replaceable(target, overwrite=overwrite)
     _check_fitted(pipeline)
@@ -115,6 +119,7 @@ def save(
         classes=classes,
         labels=_labels(labels, classes),
         columns=_columns(pipeline),
+        sample_column=sample_column,
         parameters=_parameters(taken.rest),
         untrusted_types=untrusted,
         notes=notes,

@@ -109,7 +109,10 @@ def _use(info: ArtifactInfo, name: str, method: str) -> str:
         f"model = featx.load({', '.join(arguments)})",
         f"model.{method}({samples})",
     ]
-    return "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
+    use = "## Use\n\n```python\n" + "\n".join(lines) + "\n```"
+    if info.sample_column is not None:
+        use += f"\n\n`featx predict {name} TABLE.csv` takes what stands in the column {info.sample_column!r}."
+    return use
 
 
 def _classes(info: ArtifactInfo) -> str:

@@ -22,6 +22,8 @@ from featx.cli.options import (
     ImageRootOption,
     JsonOption,
     LabelColumnOption,
+    LearnedFileColumnOption,
+    LearnedTextColumnOption,
     MaxLengthOption,
     PoolingOption,
     PreprocessOption,
@@ -183,10 +185,13 @@ def predict(
         typer.Argument(
             metavar="SAMPLES",
             help="Image files, folders of them, patterns like 'new/*.jpg', or a CSV with a column of files; for a model of texts "
-            "the texts themselves, a CSV with a column of texts, or a .txt file with a text a line.",
+            "the texts themselves, a CSV with a column of texts, or a .txt file with a text a line. Of a CSV the column is taken "
+            "that the model was trained on.",
         ),
     ],
-    text_column: TextColumnOption = None,
+    file_column: LearnedFileColumnOption = None,
+    text_column: LearnedTextColumnOption = None,
+    image_root: ImageRootOption = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: file or text, label, p_<class> ..., error.")
     ] = False,
@@ -208,8 +213,15 @@ def predict(
 
     if as_csv and as_json:
         raise ParameterError("--csv and --json: give one of them.")
-    kinds = {record.kind for record in describe(model).features}
-    given = texts_of(samples, text_column=text_column) if kinds == {"text"} else images_of(samples)
+    known = describe(model)
+    if {record.kind for record in known.features} == {"text"}:
+        if file_column is not None or image_root is not None:
+            raise ParameterError("--file-column and --image-root: are for images, and the model takes texts.")
+        given = texts_of(samples, column=text_column, learned=known.sample_column)
+    else:
+        if text_column is not None:
+            raise ParameterError("--text-column: is for texts, and the model takes images.")
+        given = images_of(samples, column=file_column, learned=known.sample_column, image_root=image_root)
     result = featx.predict(
         model,
         given,
@@ -249,7 +261,10 @@ def predict(
 def embed(
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="A folder of images, or a CSV with a column of files or texts."),
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of images, a CSV with a column of files or texts, or a .txt file with a text a line.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the vectors: a .npy file.")

@@ -21,6 +21,8 @@ __all__ = [
     "ImageRootOption",
     "JsonOption",
     "LabelColumnOption",
+    "LearnedFileColumnOption",
+    "LearnedTextColumnOption",
     "MaxLengthOption",
     "PoolingOption",
     "PreprocessOption",
@@ -59,7 +61,9 @@ TapOption = Annotated[
 PoolingOption = Annotated[
     str,
     typer.Option(
-        "--pooling", help="How positions become one vector: auto, none, avg, max, gem, cls, mean or last."
+        "--pooling",
+        help="How positions become one vector. Of images: auto; avg, max or gem of maps; cls, mean or max of tokens. Of texts: "
+        "auto (as the publisher does), mean, cls, max or last. A tap that is one vector has none.",
     ),
 ]
 MaxLengthOption = Annotated[
@@ -92,7 +96,7 @@ CacheOption = Annotated[
     ),
 ]
 SkipOption = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read, and list them.")
+    bool, typer.Option("--skip-unreadable", help="Go on without samples that cannot be read, and list them.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -106,6 +110,24 @@ TextColumnOption = Annotated[
         "--text-column",
         metavar="NAME",
         help='Column of a CSV that holds texts. Default: "text", where there is no column of files.',
+        show_default=False,
+    ),
+]
+LearnedFileColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--file-column",
+        metavar="NAME",
+        help='Column of a CSV that names the files. Default: that of the model\'s training, else "file".',
+        show_default=False,
+    ),
+]
+LearnedTextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help='Column of a CSV that holds texts. Default: that of the model\'s training, else "text".',
         show_default=False,
     ),
 ]

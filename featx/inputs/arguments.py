@@ -6,18 +6,37 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featx.errors import DatasetError
-from featx.inputs.datasets import read_samples
+from featx.errors import DatasetError, did_you_mean
+from featx.inputs.dataset import Dataset, warn_of_empty_texts
+from featx.inputs.datasets import is_manifest_of_texts, read_samples
 from featx.inputs.folders import image_files, is_image
+from featx.inputs.lines import LINES_SUFFIX
+from featx.inputs.tables import read_columns
 
 __all__ = ["images_of", "texts_of"]
 
 _TABLES = (".csv", ".tsv")
-_LINES = ".txt"
 
 
-def images_of(words: Sequence[str]) -> list[str]:
-    """Image files, in the order of the words; a CSV stands for the files of its column ``file``.
+def images_of(
+    words: Sequence[str],
+    *,
+    column: str | None = None,
+    learned: str | None = None,
+    image_root: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Image files, in the order of the words.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A CSV stands for the files that it lists.
+    column : str or None
+        The column that lists them; None takes ``learned``, or where that is None ``file``.
+    learned : str or None
+        The column that listed the images of the model's training.
+    image_root : path or None
+        What the files of a CSV are relative to; None means the CSV's folder.
 
     Raises
     ------
@@ -26,40 +45,51 @@ def images_of(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        found += _listed_images(word) if _is_table(word) else image_files([word])
+        if _suffix(word) in _TABLES and os.path.isfile(word):
+            found += _listed_images(Path(word), column, learned, image_root)
+        else:
+            found += image_files([word])
     return found
 
 
-def texts_of(words: Sequence[str], *, text_column: str | None = None) -> list[str]:
+def texts_of(words: Sequence[str], *, column: str | None = None, learned: str | None = None) -> list[str]:
     """Texts, in the order of the words.
 
     Parameters
     ----------
     words : sequence of str
-        A CSV stands for the texts of its column ``text``, or of ``text_column``; a ``.txt`` file for one text a line; any other
-        word is a text itself, one of several words too that ends like the name of a file but names none.
-    text_column : str or None
+        A CSV stands for the texts in it; a ``.txt`` file for one text a line; any other word is a text itself, one of several
+        words too that ends like the name of a file but names none.
+    column : str or None
+        The column of texts; None takes ``learned``, or where that is None ``text``.
+    learned : str or None
+        The column that held the texts of the model's training.
 
     Raises
     ------
     DatasetError
         A file of such a name is not there, or cannot be read.
+
+    Warns
+    -----
+    FeatxWarning
+        Texts of a file are empty.
     """
     found: list[str] = []
     for word in words:
         suffix = _suffix(word)
-        named = suffix in (*_TABLES, _LINES) and (os.path.isfile(word) or len(word.split()) == 1)
+        named = suffix in (*_TABLES, LINES_SUFFIX) and (os.path.isfile(word) or len(word.split()) == 1)
         if not named and (os.path.exists(word) or is_image(word)):
             raise DatasetError(
                 f"{word}: is the name of a file or folder, and the model takes texts. Give texts, a CSV with a column of them, "
-                f"or a {_LINES} file with one a line."
+                f"or a {LINES_SUFFIX} file with one a line."
             )
         if not named:
             found.append(word)
-        elif suffix == _LINES:
-            found += _lines(Path(word))
-        else:
-            found += read_samples(word, label_column=None, text_column=text_column or "text").samples
+            continue
+        dataset = _listed_texts(Path(word), column, learned)
+        warn_of_empty_texts(dataset)
+        found += dataset.samples
     return found
 
 
@@ -67,25 +97,46 @@ def _suffix(word: str) -> str:
     return os.path.splitext(word)[1].lower()
 
 
-def _is_table(word: str) -> bool:
-    return _suffix(word) in _TABLES and os.path.isfile(word)
-
-
-def _listed_images(table: str) -> list[str]:
-    dataset = read_samples(table, label_column=None)
-    if dataset.modality != "image":
+def _listed_images(
+    table: Path, column: str | None, learned: str | None, image_root: str | os.PathLike[str] | None
+) -> list[str]:
+    columns = read_columns(table)
+    if column is None and learned is None and "file" not in columns and "text" in columns:
         raise DatasetError(
             f"{table}: lists texts, in its column 'text', and images are expected, in a column 'file'. Name a backbone of texts."
         )
-    return dataset.samples
+    chosen = _chosen(table, columns, column, learned, default="file", parameter="file_column")
+    root = None if image_root is None else os.fspath(image_root)
+    return read_samples(table, label_column=None, file_column=chosen, image_root=root).samples
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as text in UTF-8 ({error}).") from error
-    if not content:
-        raise DatasetError(f"{path}: expected one text a line, found none.")
-    # Not splitlines: form feeds and U+2028 stand inside of texts.
-    return content.removesuffix("\n").split("\n")
+def _listed_texts(path: Path, column: str | None, learned: str | None) -> Dataset:
+    if (
+        _suffix(str(path)) == LINES_SUFFIX or not path.is_file()
+    ):  # what is not there is refused by whoever reads
+        return read_samples(path, label_column=None, text_column=column or learned or "text")
+    columns = read_columns(path)
+    if column is None and is_manifest_of_texts(columns):
+        column = "digest"
+    chosen = _chosen(path, columns, column, learned, default="text", parameter="text_column")
+    return read_samples(path, label_column=None, text_column=chosen)
+
+
+def _chosen(
+    table: Path,
+    columns: Sequence[str],
+    column: str | None,
+    learned: str | None,
+    *,
+    default: str,
+    parameter: str,
+) -> str:
+    """The column to read: the one asked for, that of the training, or the usual one; never another that is there."""
+    chosen = column or learned or default
+    if chosen not in columns:
+        why = ", which held the samples that the model was trained on" if column is None and learned else ""
+        raise DatasetError(
+            f"{table}: no column {chosen!r}{why}; found {', '.join(map(repr, columns))}.{did_you_mean(chosen, columns)} Name the "
+            f"column with {parameter}=."
+        )
+    return chosen

@@ -10,102 +10,29 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.errors import DatasetError, FeatxWarning, ParameterError
+from featx.inputs.dataset import Dataset, count_missing
 from featx.inputs.folders import SPLITS, images_below, images_by_class, is_image
+from featx.inputs.lines import LINES_SUFFIX, read_lines
 from featx.inputs.tables import Table, is_missing, read_table
 
-__all__ = ["Dataset", "count_missing", "read_dataset", "read_samples"]
+__all__ = ["is_manifest_of_texts", "read_dataset", "read_samples"]
 
-_CSV_SUFFIXES = (".csv", ".tsv", ".txt")
+_CSV_SUFFIXES = (".csv", ".tsv")
 _LABELS_FILE = "labels.csv"
 _DIGEST_PREFIX = (
     "digest:"  # of samples known by their content only, as in the manifest that featx embed writes
 )
 _SHOWN = 5  # names that a message lists
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Dataset:
-    """Samples and what is known of them; every array has one entry a sample, in the same order.
-
-    Attributes
-    ----------
-    samples : list of str
-        Paths of the files, or texts; or ``"digest:<32 hex digits>"``.
-    modality : {"image", "text"}
-    labels : ndarray of str, shape (n_samples,), or None
-    groups : ndarray of str, shape (n_samples,), or None
-        What must not be parted by a fold: a patient, a source image.
-    split : ndarray of str, shape (n_samples,), or None
-        "train", "val" or "test"; "" where the file gives none.
-    name : str
-        The folder's name, or the CSV's.
-    root : str
-        What the paths in the file were relative to.
-    skipped : tuple of str
-        Files of a folder that are no images by their suffix, lie in no class, or are not in its ``labels.csv``; relative to
-        `root`.
-    places : list of str, or None
-        Where each sample is named, for messages: ``"labels.csv, line 19"``. None where the files themselves are listed.
-    """
-
-    samples: list[str]
-    labels: np.ndarray | None = None
-    groups: np.ndarray | None = None
-    split: np.ndarray | None = None
-    name: str
-    root: str
-    skipped: tuple[str, ...] = field(default=())
-    places: Sequence[str] | None = None
-    modality: str = "image"
-
-    def __post_init__(self) -> None:
-        for what, values in (("labels", self.labels), ("groups", self.groups), ("split", self.split)):
-            if values is not None and len(values) != len(self.samples):
-                raise DatasetError(f"{what}: expected {len(self.samples)} values, found {len(values)}.")
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __repr__(self) -> str:
-        """A summary: a listing of 100,000 paths would help nobody."""
-        counts = (
-            [] if self.labels is None else [f"{c} {int((self.labels == c).sum()):,}" for c in self.classes]
-        )
-        shown = ", ".join(counts[:_SHOWN]) + (
-            f", ... ({len(counts)} classes)" if len(counts) > _SHOWN else ""
-        )
-        extra = "" if self.groups is None else f"; {len(set(self.groups.tolist())):,} groups"
-        parts = (
-            []
-            if self.split is None
-            else [name for name in ("train", "val", "test") if (self.split == name).any()]
-        )
-        split = f"; split {', '.join(parts)}" if parts else ""
-        return f"Dataset({self.name!r}: {len(self):,} samples{'; ' * bool(shown)}{shown}{extra}{split})"
-
-    @property
-    def noun(self) -> str:
-        """What the samples are called: ``"images"`` or ``"texts"``."""
-        return f"{self.modality}s"
-
-    def name_of(self, index: int) -> str:
-        """A sample as a person knows it: its path; of a text its line, for a text is no name and may be private."""
-        sample = self.samples[index]
-        if self.modality == "image" and isinstance(sample, str):
-            return sample
-        return self.places[index] if self.places is not None else f"{self.modality} {index}"
-
-    @property
-    def classes(self) -> list[str]:
-        """The distinct labels, sorted; none where there are no labels."""
-        return [] if self.labels is None else sorted(set(self.labels.tolist()))
+_HOW_TO_LABEL = (
+    "To train on texts, give a CSV: a first line text,label and then a text and its label on each line; a text that holds a "
+    "comma or a new line stands between quotation marks."
+)
 
 
 def read_dataset(
@@ -125,7 +52,7 @@ def read_dataset(
     path : path
         A folder with one subfolder a class, or with ``train``, ``val`` and ``test`` above those; a folder that
         holds a ``labels.csv``, which is then read, as it may know groups and splits; or a CSV file (UTF-8,
-        separated by commas, semicolons or tabs).
+        separated by commas, semicolons or tabs). Without labels also a ``.txt`` file (UTF-8): one text a line.
     file_column, label_column : str
         Columns of the CSV. ``label_column=None`` reads without labels: every image below a folder, or the files
         of a CSV.
@@ -172,7 +99,8 @@ def read_samples(
     Parameters
     ----------
     path : path
-        As for :func:`read_dataset`; a folder need not have subfolders, a CSV needs no labels, and one class will do.
+        As for :func:`read_dataset`; a folder need not have subfolders, a CSV needs no labels, and one class will do. A ``.txt``
+        file is one text a line.
     label_column : str or None
     **columns
         ``file_column``, ``group_column``, ``split_column`` of :func:`read_dataset`.
@@ -189,6 +117,8 @@ def read_samples(
     place = Path(path)
     table = place / _LABELS_FILE if (place / _LABELS_FILE).is_file() else place
     given: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
+    if place.suffix.lower() == LINES_SUFFIX:
+        return _read(place, label_column=None, **given)
     reason = ""
     try:
         dataset = _read(place, label_column=label_column, **given)
@@ -204,11 +134,6 @@ def read_samples(
     if reason:
         warnings.warn(f"{table}: read without its labels. {reason}", FeatxWarning, stacklevel=2)
     return dataset
-
-
-def count_missing(dataset: Dataset) -> int:
-    """How many of the samples are not files on this disk."""
-    return sum(not os.path.isfile(sample) for sample in dataset.samples)
 
 
 def _read(
@@ -236,6 +161,11 @@ def _read(
         raise DatasetError(
             f"{place}: no such folder or file. Give a folder with one subfolder a class, or a CSV."
         )
+    if place.suffix.lower() == LINES_SUFFIX:
+        names = {file_column, label_column, text_column, group_column, split_column, "text", "digest"}
+        return _read_texts(
+            place, {name for name in names if name is not None}, labelled=label_column is not None
+        )
     if place.suffix.lower() not in _CSV_SUFFIXES:
         raise DatasetError(
             f"{place}: expected a folder or a CSV ({', '.join(_CSV_SUFFIXES)}), found a {place.suffix or 'plain'} file."
@@ -250,7 +180,7 @@ def _read(
         and "text" in table.columns
     ):
         text_column = "text"
-    if text_column is None and file_column in ("file", "digest") and _is_manifest_of_texts(table):
+    if text_column is None and file_column in ("file", "digest") and is_manifest_of_texts(table.columns):
         text_column = "digest"
     if text_column is not None:
         samples = table.column(text_column, complete=False)
@@ -271,6 +201,7 @@ def _read(
         split=None if split is None else np.array(split),
         name=place.resolve().parent.name if place.name == _LABELS_FILE else place.stem,
         root=str(root),
+        column=text_column or file_column,
         places=[f"{place.name}, line {line}" for line in table.lines],
         modality="image" if text_column is None else "text",
         skipped=tuple(_unlisted(root, samples)) if listed and text_column is None else (),
@@ -286,9 +217,9 @@ def _read(
     return dataset
 
 
-def _is_manifest_of_texts(table: Table) -> bool:
-    """What ``featx embed`` writes for texts: digests, and no column that says what they are of."""
-    return {"row", "digest"} <= set(table.columns) and not {"file", "text"} & set(table.columns)
+def is_manifest_of_texts(columns: Sequence[str]) -> bool:
+    """Whether these are the columns that ``featx embed`` writes for texts: digests, and none that says what they are of."""
+    return {"row", "digest"} <= set(columns) and not {"file", "text"} & set(columns)
 
 
 def _is_no_path(file: str) -> bool:
@@ -321,6 +252,21 @@ def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
         name=folder.resolve().name,
         root=str(folder),
         skipped=tuple(found.skipped),
+    )
+
+
+def _read_texts(path: Path, columns: set[str], *, labelled: bool) -> Dataset:
+    texts = read_lines(path, columns=columns)
+    if labelled:
+        raise DatasetError(
+            f"{path}: a {LINES_SUFFIX} file is one text a line, without labels. {_HOW_TO_LABEL}"
+        )
+    return Dataset(
+        samples=texts,
+        name=path.stem,
+        root=str(path.parent),
+        places=[f"{path.name}, line {line}" for line in range(1, len(texts) + 1)],
+        modality="text",
     )
 
 

@@ -1,24 +1,25 @@
 """A CSV file as columns of strings, with errors that name the line.
 
 Reads UTF-8 (a byte order mark is ignored) separated by commas, semicolons or tabs; white space around a cell is
-dropped. Refuses rows of another length than the header, and columns that are named twice.
+dropped. Refuses rows of another length than the header, and a column that is asked for and named twice.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from featx.errors import DatasetError, did_you_mean
 
-__all__ = ["Table", "is_missing", "read_table"]
+__all__ = ["Table", "is_missing", "read_columns", "read_table", "unreadable"]
 
 # What pandas and numpy write for a missing value. "none" and "NA" are not here: they name real classes.
 _MISSING = {"", "nan", "<na>"}
 _LINES_SHOWN = 5
+_LARGEST_LIMIT = 2**31 - 1  # csv keeps it in a C long, which has 32 bits on Windows
 _BEFORE_HEADER = {"", "sep=,", "sep=;", "sep="}  # "sep=" and a tab, stripped
 
 
@@ -55,6 +56,10 @@ class Table:
                 f"{did_you_mean(name, self.columns)} Name the columns with file_column= or text_column=, label_column=, "
                 "group_column= and split_column=."
             )
+        if self.columns.count(name) > 1:
+            raise DatasetError(
+                f"{self.path}: column {name!r} occurs {self.columns.count(name)} times. Rename or remove all but one of them."
+            )
         at = self.columns.index(name)
         cells = [row[at] for row in self.rows]
         missing = [line for cell, line in zip(cells, self.lines, strict=True) if is_missing(cell)]
@@ -76,6 +81,21 @@ def is_missing(cell: str) -> bool:
     return cell.lower() in _MISSING
 
 
+def read_columns(path: Path) -> list[str]:
+    """The names of a CSV's columns; its rows are not read.
+
+    Raises
+    ------
+    DatasetError
+        If the file is not a CSV in UTF-8, or is empty.
+    """
+    with closing(_read(path)) as rows:
+        columns, _ = next(rows, (None, 0))
+    if columns is None:
+        raise _too_short(path, 0)
+    return columns
+
+
 def read_table(path: Path) -> Table:
     """Read a CSV file with a line of column names.
 
@@ -86,8 +106,35 @@ def read_table(path: Path) -> Table:
     """
     rows: list[list[str]] = []
     lines: list[int] = []
+    for row, line in _read(path):
+        rows.append(row)
+        lines.append(line)
+    if len(rows) < 2:
+        raise _too_short(path, len(rows))
+    table = Table(path=path, columns=rows[0], rows=rows[1:], lines=lines[1:])
+    width = len(table.columns)
+    ragged = [line for row, line in zip(table.rows, table.lines, strict=True) if len(row) != width]
+    if ragged:
+        raise DatasetError(
+            f"{path}: expected {width} cells a row ({', '.join(table.columns)}), found another number on "
+            f"{_line_words(ragged)}. Quote cells that hold a separator (comma, semicolon or tab)."
+        )
+    return table
+
+
+def unreadable(path: Path, what: str, error: Exception) -> DatasetError:
+    """The error of a file that cannot be read as what it should be."""
+    advice = ""
+    if isinstance(error, UnicodeDecodeError):
+        advice = ' Save it as UTF-8; spreadsheets call that "CSV UTF-8" or ask for the character set.'
+    return DatasetError(f"{path}: cannot be read as {what} in UTF-8 ({error}).{advice}")
+
+
+def _read(path: Path) -> Generator[tuple[list[str], int]]:
+    """Rows with the line on which each ends, that of the column names first; empty lines are left out."""
+    after = ""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file, _cells_of_any_size(path):
             # The header decides, as cells may hold any of the separators; Excel may name it in a line before.
             header, n_before = file.readline(), 0
             while header.strip() in _BEFORE_HEADER:
@@ -100,27 +147,30 @@ def read_table(path: Path) -> Table:
                 file.readline()
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for row in reader:
+                after = f", in the row after line {n_before + reader.line_num}"
                 if row:
-                    rows.append([cell.strip() for cell in row])
-                    lines.append(n_before + reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as a CSV in UTF-8 ({error}).") from error
-    if len(rows) < 2:
+                    yield [cell.strip() for cell in row], n_before + reader.line_num
+    except csv.Error as error:
         raise DatasetError(
-            f"{path}: expected column names and at least one row, found {len(rows)} rows in all."
-        )
-    table = Table(path=path, columns=rows[0], rows=rows[1:], lines=lines[1:])
-    width = len(table.columns)
-    ragged = [line for row, line in zip(table.rows, table.lines, strict=True) if len(row) != width]
-    if ragged:
-        raise DatasetError(
-            f"{path}: expected {width} cells a row ({', '.join(table.columns)}), found another number on "
-            f"{_line_words(ragged)}. Quote cells that hold the separator {delimiter!r}."
-        )
-    doubled = [name for name, count in Counter(table.columns).items() if count > 1]
-    if doubled:
-        raise DatasetError(f"{path}: column {doubled[0]!r} occurs {table.columns.count(doubled[0])} times.")
-    return table
+            f"{path}: cannot be read as a CSV ({error}{after}). Look for a quotation mark that is not doubled or not closed."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, "a CSV", error) from error
+
+
+@contextmanager
+def _cells_of_any_size(path: Path) -> Iterator[None]:
+    """No limit on a cell but the file's size, in place of the 128 KiB that Python's csv sets for the whole process."""
+    largest = min(path.stat().st_size, _LARGEST_LIMIT)
+    before = csv.field_size_limit(max(csv.field_size_limit(), largest))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _too_short(path: Path, n_rows: int) -> DatasetError:
+    return DatasetError(f"{path}: expected column names and at least one row, found {n_rows} rows in all.")
 
 
 def _line_words(lines: list[int]) -> str:

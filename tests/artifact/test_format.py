@@ -41,7 +41,9 @@ def test_there_is_a_sample_of_the_present_format() -> None:
 
 
 def test_a_manifest_is_read_back_equal(fitted: Callable[..., Any], tmp_path: Path) -> None:
-    featx.save(fitted(), tmp_path / "model", labels=["A", "Bé", "…"], notes="two\nlines")
+    featx.save(
+        fitted(), tmp_path / "model", labels=["A", "Bé", "…"], notes="two\nlines", sample_column="scan"
+    )
     info = describe(tmp_path / "model")
     assert from_json(to_json(info)) == info
     assert info.labels == ("A", "Bé", "…")

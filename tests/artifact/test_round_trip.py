@@ -342,5 +342,6 @@ def test_arguments_in_the_wrong_order_are_told(tmp_path: Path) -> None:
         featx.save("model", fitted)
     with pytest.raises(ParameterError, match="the path of an artefact"):
         featx.load(fitted)
-    with pytest.raises(ParameterError, match="notes must be a string"):
-        featx.save(fitted, tmp_path / "m", notes=3)
+    for argument in ("notes", "sample_column"):
+        with pytest.raises(ParameterError, match=f"{argument} must be a string"):
+            featx.save(fitted, tmp_path / "m", **{argument: 3})

@@ -74,7 +74,7 @@ def test_words_tables_and_lines_are_predicted(
 
 def test_a_table_that_is_not_there_is_no_text(refused: Any, model: Path) -> None:
     assert "no such folder or file" in refused("predict", model, "absent.csv")
-    assert "cannot be read as text" in refused("predict", model, "absent.txt")
+    assert "no such folder or file" in refused("predict", model, "absent.txt")
 
 
 def test_a_column_of_another_name(featx: Any, messages: Path, encoder: Path, tmp_path: Path) -> None:
@@ -84,7 +84,123 @@ def test_a_column_of_another_name(featx: Any, messages: Path, encoder: Path, tmp
     )
     words = ("train", path, "-b", encoder, "--head", "logistic")
     assert featx(*words).status == 2
-    assert featx(*words, "--text-column", "message").status == 0
+    out = tmp_path / "m"
+    assert featx(*words, "--text-column", "message", "--out", out).status == 0
+    assert "the column 'message'" in (out / "README.md").read_text(encoding="utf-8")
+    # The model knows it, whatever else a table has.
+    new = tmp_path / "new.csv"
+    new.write_text("text,message\naaa,zzz zz\n", encoding="utf-8")
+    assert [row["text"] for row in featx("predict", out, new, "--json").json] == ["zzz zz"]
+    assert [row["text"] for row in featx("predict", out, new, "--text-column", "text", "--json").json] == [
+        "aaa"
+    ]
+
+
+def test_a_table_without_the_column_of_the_training_is_refused_with_near_names(
+    refused: Any, encoder: Path, messages: Path, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "renamed.csv", tmp_path / "m"
+    data.write_text(messages.read_text(encoding="utf-8").replace("text,", "message,", 1), encoding="utf-8")
+    dataset = library.read_dataset(data, text_column="message")
+    library.train(dataset, backbone=encoder, heads=["logistic"], out=out, cache=None)
+    (tmp_path / "new.csv").write_text("text,massage\naaa,zzz\n", encoding="utf-8")
+    assert refused("predict", out, tmp_path / "new.csv").endswith(
+        "new.csv: no column 'message', which held the samples that the model was trained on; found 'text', 'massage'. "
+        "Did you mean 'massage'? Name the column with --text-column."
+    )
+
+
+def test_the_column_of_files_is_remembered_too(
+    featx: Any, tiny: Path, photos: Path, table: Any, tmp_path: Path
+) -> None:
+    data = table(picture=[path.name for path in sorted(photos.glob("*/*.png"))], without=("file",))
+    data.write_text(
+        "".join(
+            f"{row.split(',')[0]},{row.split(',')[0]}/{row.split(',')[1]}\n" if at else "label,picture\n"
+            for at, row in enumerate(data.read_text(encoding="utf-8").splitlines())
+        ),
+        encoding="utf-8",
+    )
+    root = ("--image-root", photos)
+    words = ("train", data, "-b", tiny, "--head", "logistic", "--file-column", "picture", *root)
+    assert featx(*words, "--out", tmp_path / "m").status == 0
+    assert len(featx("predict", tmp_path / "m", data, *root, "--json").json) == 24
+
+
+def test_vectors_of_a_manifest_leave_the_column_of_new_texts_open(
+    featx: Any, messages: Path, encoder: Path, tmp_path: Path
+) -> None:
+    cache = ("--cache", tmp_path / "c")
+    featx("embed", messages, "-o", tmp_path / "v", "-b", encoder, *cache)
+    manifest, out = tmp_path / "v.manifest.csv", tmp_path / "m"
+    assert featx("train", manifest, "-b", encoder, "--head", "logistic", "--out", out, *cache).status == 0
+    assert len(featx("predict", out, messages, "--json", *cache).json) == 60
+    with counted_rows() as rows:
+        assert len(featx("predict", out, manifest, "--json", *cache).json) == 60
+    assert rows.n == 0
+
+
+def test_a_file_of_lines_is_embedded_a_text_a_line(featx: Any, encoder: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("zz, zz\naaa\nzz, zz\n", encoding="utf-8")
+    ended = featx("embed", lines, "-b", encoder, "-o", tmp_path / "v", "--cache", tmp_path / "c")
+    assert (ended.status, ended.err) == (0, "")
+    vectors = np.load(tmp_path / "v.npy")
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    assert vectors.shape == (3, 16)
+
+
+def test_a_file_of_lines_has_no_labels_and_a_table_is_no_file_of_lines(
+    refused: Any, model: Path, encoder: Path, messages: Path, tmp_path: Path
+) -> None:
+    lines, disguised = tmp_path / "lines.txt", tmp_path / "table.txt"
+    lines.write_text("zz\naaa\n", encoding="utf-8")
+    disguised.write_bytes(messages.read_bytes())
+    assert "give a CSV: a first line text,label and then" in refused("train", lines, "-b", encoder)
+    for words in (
+        ("train", disguised, "-b", encoder),
+        ("embed", disguised, "-b", encoder, "-o", tmp_path / "v"),
+        ("predict", model, disguised),
+    ):
+        assert "Rename it to .csv or .tsv" in refused(*words)
+
+
+def test_empty_texts_are_counted_once_and_named_by_their_line(
+    featx: Any, model: Path, encoder: Path, messages: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text(
+        messages.read_text(encoding="utf-8") + ',awake,a\n"  ",awake,a\nnan,awake,b\n', encoding="utf-8"
+    )
+    says = 'warning: gaps: 3 of 63 texts are empty or "nan" (gaps.csv, line 92 and 2 more). They are kept'
+    for words in (
+        ("train", path, "-b", encoder, "--head", "logistic"),
+        ("embed", path, "-b", encoder, "-o", tmp_path / "v"),
+        ("predict", model, path),
+    ):
+        ended = featx(*words, "--cache", tmp_path / "c")
+        assert ended.status == 0
+        assert ended.err.count(says) == 1
+    vectors = np.load(tmp_path / "v.npy")
+    np.testing.assert_array_equal(vectors[60], vectors[61])
+    assert (vectors[61] != vectors[62]).any()
+
+
+def test_what_was_cut_off_is_said_in_the_words_of_the_command_line(
+    featx: Any, messages: Path, encoder: Path, tmp_path: Path
+) -> None:
+    words = ("embed", messages, "-b", encoder, "--max-length", 5, "--cache", tmp_path / "c", "--overwrite")
+    for _ in range(2):
+        ended = featx(*words, "-o", tmp_path / "v")
+        assert (
+            "60 of 60 texts were cut off at 5 tokens. Fit with a larger --max-length, up to 64" in ended.err
+        )
+
+
+def test_the_help_on_pooling_tells_images_and_texts_apart(featx: Any) -> None:
+    words = " ".join(featx("train", "--help").out.split())
+    assert "Of images: auto; avg, max or gem of maps; cls, mean or max of tokens." in words
+    assert "Of texts: auto (as the publisher does), mean, cls, max or last." in words
 
 
 def test_options_of_the_other_modality_are_refused(

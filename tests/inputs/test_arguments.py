@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.errors import DatasetError
+from featx.errors import DatasetError, FeatxWarning
 from featx.inputs.arguments import images_of, texts_of
 
 
@@ -43,7 +43,8 @@ class TestTexts:
 
     def test_a_file_of_lines_is_one_text_a_line(self) -> None:
         lines = write("texts.txt", "first\n\n third, with a comma\nlast")
-        assert texts_of([lines]) == ["first", "", " third, with a comma", "last"]
+        with pytest.warns(FeatxWarning, match=r"1 of 4 texts is empty \(texts\.txt, line 2\)"):
+            assert texts_of([lines]) == ["first", "", " third, with a comma", "last"]
 
     @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
     def test_lines_of_any_system_end_alike(self, ending: str) -> None:
@@ -83,11 +84,18 @@ class TestTexts:
 
     def test_another_column_may_hold_them(self) -> None:
         table = write("texts.csv", "text,title\na,A\nb,B\n")
-        assert texts_of([table], text_column="title") == ["A", "B"]
+        assert texts_of([table], column="title") == ["A", "B"]
         with pytest.raises(DatasetError, match="no column 'body'"):
-            texts_of([table], text_column="body")
+            texts_of([table], column="body")
         with pytest.raises(DatasetError, match="no column 'text'"):
             texts_of([write("images.csv", "file,label\na.png,a\n")])
+
+    def test_the_column_of_the_training_is_taken(self) -> None:
+        table = write("texts.csv", "text,title\na,A\nb,B\n")
+        assert texts_of([table], learned="title") == ["A", "B"]
+        assert texts_of([table], learned="title", column="text") == ["a", "b"]
+        with pytest.raises(DatasetError, match=r"no column 'titel', which held .*trained on.*mean 'title'"):
+            texts_of([table], learned="titel")
 
     def test_labels_are_no_concern(self) -> None:
         # One class, and one label missing: nobody asked for them.
@@ -114,6 +122,14 @@ class TestImages:
             os.path.join("lists", "a.png"),
             os.path.join("lists", "sub/b.png"),
         ]
+
+    def test_the_column_of_the_training_is_taken(self) -> None:
+        table = write("lists/images.csv", "file,scan\na.png,b.png\n")
+        assert images_of([table], learned="scan") == [os.path.join("lists", "b.png")]
+        assert images_of([table], learned="scan", column="file") == [os.path.join("lists", "a.png")]
+        assert images_of([table], learned="scan", image_root="other") == [os.path.join("other", "b.png")]
+        with pytest.raises(DatasetError, match=r"no column 'skan'.*Did you mean 'scan'.*file_column="):
+            images_of([table], learned="skan")
 
     def test_a_table_of_texts_is_refused_in_words(self) -> None:
         table = write("texts.csv", "text,label\na,x\nb,y\n")

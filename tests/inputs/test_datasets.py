@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featx.errors import DatasetError, ParameterError
-from featx.inputs.datasets import Dataset, count_missing, read_dataset
+from featx.errors import DatasetError, FeatxWarning, ParameterError
+from featx.inputs.dataset import Dataset, count_missing, warn_of_empty_texts
+from featx.inputs.datasets import read_dataset, read_samples
 
 # From the README of the test material: samples a class, groups, splits.
 REAL = {
@@ -243,6 +245,71 @@ def test_many_wrong_lines_are_shortened(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="UTF-8"):
         read_dataset(csv_file(tmp_path, "file,label\nä,x\n", encoding="latin-1"))
+
+
+def test_the_advice_on_another_encoding_is_to_save_it_anew(tmp_path: Path) -> None:
+    for encoding in ("latin-1", "utf-16"):
+        with pytest.raises(DatasetError, match="Save it as UTF-8"):
+            read_dataset(csv_file(tmp_path, "file,label\nä,x\n", encoding=encoding))
+
+
+def test_a_cell_may_be_as_large_as_the_file(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    text = "x" * 1_000_000
+    dataset = read_dataset(csv_file(tmp_path, f"text,label\n{text},a\nshort,b\n"))
+    assert dataset.samples == [text, "short"]
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [('text,label\na,x\n"b,y\nc,z\n', 2), ('text,label\na,x\nb,y\n"c" d,z\n', 3)]
+)
+def test_a_broken_quotation_is_found_by_its_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(DatasetError, match=rf"in the row after line {line}\)\. Look for a quotation mark"):
+        read_dataset(csv_file(tmp_path, text))
+
+
+def test_columns_that_are_not_asked_for_may_have_any_names(tmp_path: Path) -> None:
+    # What spreadsheets write for columns that were emptied.
+    dataset = read_dataset(csv_file(tmp_path, "text,label,,\na,x,,\nb,y,,\n"))
+    assert (dataset.samples, dataset.column) == (["a", "b"], "text")
+
+
+@pytest.mark.parametrize(
+    ("content", "samples"),
+    [("a\n\nb, c\n", ["a", "", "b, c"]), ("text\na", ["text", "a"]), ("\ufeffa", ["a"])],
+)
+def test_a_text_file_is_one_text_a_line(tmp_path: Path, content: str, samples: list[str]) -> None:
+    dataset = read_samples(csv_file(tmp_path, content, "notes.txt"))
+    assert (dataset.samples, dataset.modality, dataset.column) == (samples, "text", None)
+    assert dataset.name_of(len(samples) - 1) == f"notes.txt, line {len(samples)}"
+
+
+def test_a_text_file_has_no_labels(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"notes\.txt: a \.txt file is one text a line, without labels"):
+        read_dataset(csv_file(tmp_path, "a\nb\n", "notes.txt"))
+
+
+@pytest.mark.parametrize("header", ["text,label", "id\ttext", '"file";"label"', "text,label,group"])
+def test_a_table_that_is_called_a_text_file_is_refused(tmp_path: Path, header: str) -> None:
+    path = csv_file(tmp_path, f"{header}\na,b,c\n", "table.txt")
+    for read in (read_dataset, read_samples):
+        with pytest.raises(DatasetError, match=r"Rename it to \.csv or \.tsv"):
+            read(path)
+
+
+@pytest.mark.parametrize("cell", ["", "  ", '"\n\t"', "NaN", "<NA>"])
+def test_texts_without_words_are_told_by_their_line(tmp_path: Path, cell: str) -> None:
+    dataset = read_dataset(csv_file(tmp_path, f"text,label\na,x\n{cell},y\nb,y\n{cell},y\n"))
+    with pytest.warns(
+        FeatxWarning, match=r"^table: 2 of 4 texts are empty.* \(table\.csv, line \d and 1 more\)"
+    ):
+        warn_of_empty_texts(dataset)
+
+
+def test_nothing_is_said_of_texts_that_all_have_words(tmp_path: Path) -> None:
+    warn_of_empty_texts(read_dataset(csv_file(tmp_path, "text,label\na,x\nnone,y\n")))
+    warn_of_empty_texts(Dataset(samples=["", ""], name="images", root="."))
 
 
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
