@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["BUILT_FROM", "ENTRIES", "Entry", "Wheel"]
+__all__ = ["BUILT_FROM", "ENTRIES", "EXPORTED", "Entry", "Wheel"]
 
 BUILT_FROM = "model.safetensors"
 """``hub:owner/name#model.safetensors`` is a source whose encoder featx builds itself."""
+
+
+EXPORTED = ("hf", "timm", "torchvision")
+"""What stands before the colon of a source that is exported with torch: the hub of transformers' checkpoints, and packages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,15 +26,17 @@ from featx.backbones.hub_calls import cache_folder, call_hub, endpoint, refuse_f
 from featx.backbones.hub_layout import (
     WEIGHTS_NAME,
     HubReference,
+    checkpoint_files,
     choose_model,
     described_folder,
     describing_files,
+    stays_inside,
 )
 from featx.backbones.onnx_file import external_names
 from featx.errors import BackboneNotFoundError, DigestMismatchError, HubUnreachableError
 from featx.store.disk import write_once
 
-__all__ = ["HubSnapshot", "fetch"]
+__all__ = ["HubSnapshot", "fetch", "fetch_checkpoint"]
 
 _log = logging.getLogger("featx")
 
@@ -118,7 +120,7 @@ def fetch(
     BackboneError
         The download was cut off or damaged, or the disk is full.
     """
-    place = cache_folder() / f"models--{reference.repository.replace('/', '--')}"
+    place = _place(reference)
     known = None if refresh else _recall(place, reference)
     contents = known or _ask(reference, place, local_is_enough=not refresh)
     model = choose_model(reference, contents.files, or_weights=or_weights)
@@ -144,6 +146,47 @@ def fetch(
         files=tuple(file.removeprefix(prefix) for file in [model, *external, *describing]),
         licence=contents.licence,
     )
+
+
+def fetch_checkpoint(reference: HubReference) -> HubSnapshot:
+    """The files that transformers needs of a repository, downloaded where they are not here; never code.
+
+    The hub is asked what a branch is now; where it cannot be reached, what is here has to do.
+
+    Parameters
+    ----------
+    reference : HubReference
+
+    Raises
+    ------
+    HubUnreachableError, BackboneNotFoundError, BackboneError
+        As :func:`fetch`; or the repository is no checkpoint.
+    """
+    place = _place(reference)
+    try:
+        contents = call_hub(reference, partial(_list_repository, reference))
+    except HubUnreachableError:
+        left = _recall(place, reference) or _left_by_others(place, reference)
+        if left is None or not _holds(left.files, (".safetensors", ".bin")):
+            raise
+        contents = left
+    files = checkpoint_files(reference, contents.files)
+    root = place / "snapshots" / contents.commit
+    _download(files, reference, contents, root)
+    if contents.is_all:
+        _remember(place, reference, contents)
+    return HubSnapshot(
+        reference=reference,
+        revision=contents.commit,
+        folder=root,
+        files=tuple(files),
+        licence=contents.licence,
+    )
+
+
+def _place(reference: HubReference) -> Path:
+    """As huggingface_hub names it."""
+    return cache_folder() / f"models--{reference.repository.replace('/', '--')}"
 
 
 # --- what is known here ---
@@ -186,15 +229,10 @@ def _contents(commit: Any, files: Mapping[str, Any], licence: Any, external: Map
         raise ValueError(f"expected a commit, found {commit!r}")
     return _Contents(
         commit=commit,
-        files={name: size for name, size in files.items() if _stays_inside(name)},
+        files={name: size for name, size in files.items() if stays_inside(name)},
         licence=licence if isinstance(licence, str) else None,
-        external={name: tuple(filter(_stays_inside, found)) for name, found in external.items()},
+        external={name: tuple(filter(stays_inside, found)) for name, found in external.items()},
     )
-
-
-def _stays_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
 
 
 def _left_by_others(place: Path, reference: HubReference) -> _Contents | None:
@@ -219,9 +257,13 @@ def _ask(reference: HubReference, place: Path, *, local_is_enough: bool) -> _Con
         return call_hub(reference, lambda: _list_repository(reference))
     except HubUnreachableError:
         left = _left_by_others(place, reference) if local_is_enough else None
-        if left is None or not any(file.endswith(".onnx") or file == WEIGHTS_NAME for file in left.files):
+        if left is None or not _holds(left.files, (".onnx", WEIGHTS_NAME)):
             raise
         return left
+
+
+def _holds(files: Collection[str], endings: tuple[str, ...]) -> bool:
+    return any(file.endswith(endings) for file in files)
 
 
 def _list_repository(reference: HubReference) -> _Contents:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -109,7 +110,7 @@ def _in_words(reference: HubReference, error: Exception) -> BackboneError:
             "there are."
         )
     if isinstance(error, utils.RepositoryNotFoundError | utils.HFValidationError):
-        known = [entry.source.removeprefix("hub:").split("@")[0].split("#")[0] for entry in ENTRIES.values()]
+        known = [re.split("[:@#]", entry.source)[1] for entry in ENTRIES.values() if ":" in entry.source]
         hint = did_you_mean(reference.repository, known)
         return BackboneNotFoundError(
             f"{reference}: the hub has no such repository, or a private one.{hint} Check the spelling of owner/name; for a "
@@ -161,17 +162,21 @@ def _is_of_network(error: BaseException | None) -> bool:
 
 
 def _unreachable(reference: HubReference, error: Exception) -> HubUnreachableError:
+    command = f"featx backbones pull {reference} --to FOLDER"
+    if reference.scheme == "hf":
+        command = f"featx backbones export {reference} FOLDER"
     elsewhere = (
-        f'Where there is a network, "featx backbones pull {reference} --to FOLDER" makes a folder that works anywhere: copy it '
-        "here and give it instead."
+        f'Or, on a machine that reaches the hub, "{command}" makes a folder that needs no network: copy it here and give its '
+        "path instead of the reference."
     )
     if _is_offline():
         return HubUnreachableError(
-            f"{reference}: not on this machine, and HF_HUB_OFFLINE forbids to fetch it. Unset it. {elsewhere}"
+            f"{reference}: not on this machine (looked in {cache_folder()}), and HF_HUB_OFFLINE forbids to fetch it: unset it. "
+            f"{elsewhere}"
         )
     return HubUnreachableError(
-        f"{reference}: not on this machine, and the hub does not answer ({_what_happened(error)}). Try again later, or set "
-        f"HF_ENDPOINT to a mirror. {elsewhere}"
+        f"{reference}: not on this machine (looked in {cache_folder()}), and the hub does not answer ({_what_happened(error)}). "
+        f"Behind a proxy set HTTPS_PROXY; HF_ENDPOINT names a mirror of the hub. {elsewhere}"
     )
 
 

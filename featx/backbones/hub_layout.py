@@ -16,16 +16,23 @@ from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 __all__ = [
     "WEIGHTS_NAME",
     "HubReference",
+    "checkpoint_files",
     "choose_model",
     "described_folder",
     "describing_files",
     "onnx_files",
+    "stays_inside",
 ]
 
 WEIGHTS_NAME = "model.safetensors"
 """The file that an encoder is built from where a repository has no ONNX file, or where it is asked for by this name."""
 
-_PREFIX = "hub:"
+_FORMS = {
+    "hub": "hub:owner/name, hub:owner/name@revision or hub:owner/name#file, such as hub:Xenova/resnet-50 or "
+    "hub:sentence-transformers/all-MiniLM-L6-v2#onnx/model_O3.onnx",
+    "hf": "hf:owner/name or hf:owner/name@revision, such as hf:microsoft/resnet-50; the checkpoint in a folder is given by the "
+    "folder's path alone",
+}
 # The plain float32 export, as Optimum, sentence-transformers and transformers.js name it.
 _PLAIN = ("onnx/model.onnx", "model.onnx")
 _DESCRIBING = frozenset(
@@ -48,14 +55,26 @@ _SENTENCE_FILE = re.compile(r"sentence_[a-z-]+_config\.json")
 # Files without which pixels or tokens cannot be made.
 _ESSENTIAL = ("preprocessor_config.json", "tokenizer.json", "featx.json")
 _NAME = r"[A-Za-z0-9][\w.-]*"
-_REPOSITORY = re.compile(rf"{_NAME}(/{_NAME})?")
+_REPOSITORY = re.compile(rf"{_NAME}(/{_NAME})?", re.ASCII)
+# What git allows in the name of a branch or tag (git-check-ref-format), in ASCII.
+_REVISION = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[A-Za-z0-9_](?:[\w.+@/-]*[\w+@-])?", re.ASCII)
+# What transformers reads of a checkpoint besides weights: configurations, vocabularies, merges, models of SentencePiece.
+_CHECKPOINT_FILE = re.compile(r"[^/]+\.(json|txt|model|tiktoken)")
+# Weights of one checkpoint in the order in which transformers looks for them: one file, or the index of several.
+_WEIGHTS = (
+    (WEIGHTS_NAME, r"model\.safetensors"),
+    (f"{WEIGHTS_NAME}.index.json", r"model-\d+-of-\d+\.safetensors"),
+    ("pytorch_model.bin", r"pytorch_model\.bin"),
+    ("pytorch_model.bin.index.json", r"pytorch_model-\d+-of-\d+\.bin"),
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MOST_LISTED = 20
+_NOT_IN_NAMES = '\\:*?"<>|'  # Windows refuses them, or reads a drive, a stream or a folder from them
 
 
 @dataclass(frozen=True, slots=True)
 class HubReference:
-    """``hub:owner/name[@revision][#file]``, taken apart.
+    """``hub:owner/name[@revision][#file]``, or ``hf:owner/name[@revision]``, taken apart.
 
     Parameters
     ----------
@@ -65,11 +84,13 @@ class HubReference:
         A branch, a tag or a commit; None is the default branch.
     file : str or None
         A path in the repository, or the stem of an ONNX file; None is the plain variant.
+    scheme : {"hub", "hf"}
+        Whether the repository holds a backbone, or a checkpoint of transformers to make one of.
 
     Examples
     --------
     >>> HubReference.parse("hub:owner/name@v1#onnx/model_O3.onnx")
-    HubReference(repository='owner/name', revision='v1', file='onnx/model_O3.onnx')
+    HubReference(repository='owner/name', revision='v1', file='onnx/model_O3.onnx', scheme='hub')
     >>> str(HubReference("owner/name", None, "model_O3"))
     'hub:owner/name#model_O3'
     """
@@ -77,9 +98,10 @@ class HubReference:
     repository: str
     revision: str | None = None
     file: str | None = None
+    scheme: str = "hub"
 
     @classmethod
-    def parse(cls, text: str) -> HubReference:
+    def parse(cls, text: str, scheme: str = "hub") -> HubReference:
         """Take a reference apart.
 
         Raises
@@ -87,24 +109,21 @@ class HubReference:
         ParameterError
             It is not of that form.
         """
-        head, has_file, file = text.removeprefix(_PREFIX).partition("#")
+        head, has_file, file = text.removeprefix(f"{scheme}:").partition("#")
         repository, has_revision, revision = head.partition("@")
         if (
-            not text.startswith(_PREFIX)
+            not text.startswith(f"{scheme}:")
             or not _REPOSITORY.fullmatch(repository)
-            or (has_revision and not revision.strip())
-            or (has_file and not file.strip())
+            or (has_revision and not _REVISION.fullmatch(revision))
+            or (has_file and (scheme != "hub" or not stays_inside(file)))
         ):
-            raise ParameterError(
-                f"{text}: expected hub:owner/name, hub:owner/name@revision or hub:owner/name#file, such as "
-                "hub:Xenova/resnet-50 or hub:sentence-transformers/all-MiniLM-L6-v2#onnx/model_O3.onnx."
-            )
-        return cls(repository, revision or None, file or None)
+            raise ParameterError(f"{text}: expected {_FORMS[scheme]}.")
+        return cls(repository, revision or None, file or None, scheme)
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else f"@{self.revision}"
         file = "" if self.file is None else f"#{self.file}"
-        return f"{_PREFIX}{self.repository}{revision}{file}"
+        return f"{self.scheme}:{self.repository}{revision}{file}"
 
     @property
     def name(self) -> str:
@@ -129,6 +148,19 @@ class HubReference:
 def onnx_files(files: Iterable[str]) -> list[str]:
     """The ONNX files among a repository's, sorted."""
     return sorted(file for file in files if file.endswith(".onnx"))
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a relative name, from a server or a user, is of something inside its folder on every system (CWE-22)."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and name.isprintable()
+        and name == name.strip()
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and not set(name) & set(_NOT_IN_NAMES)
+    )
 
 
 def choose_model(reference: HubReference, files: Collection[str], *, or_weights: bool = False) -> str:
@@ -209,6 +241,30 @@ def describing_files(model: str, files: Collection[str]) -> list[str]:
         for file, name in inside
         if name in _DESCRIBING or any(pattern.fullmatch(name) for pattern in describing)
     )
+
+
+def checkpoint_files(reference: HubReference, files: Collection[str]) -> list[str]:
+    """What transformers needs of a repository: weights in one form, and what describes them, sorted. Never code.
+
+    Raises
+    ------
+    BackboneNotFoundError
+        It is no checkpoint of transformers.
+    """
+    if "config.json" not in files:
+        there = " It holds ONNX files: featx backbones pull hub:" if onnx_files(files) else ""
+        raise BackboneNotFoundError(
+            f"{reference}: the repository has no config.json, so it is no checkpoint of transformers."
+            f"{there}{reference.repository if there else ''}"
+        )
+    pattern = next((pattern for name, pattern in _WEIGHTS if name in files), None)
+    if pattern is None:
+        raise BackboneNotFoundError(
+            f"{reference}: the repository has no weights that transformers reads: expected {' or '.join(n for n, _ in _WEIGHTS)}."
+        )
+    weights = [file for file in files if re.fullmatch(pattern, file)]
+    describing = [file for file in files if _CHECKPOINT_FILE.fullmatch(file) or _MODULE_FILE.fullmatch(file)]
+    return sorted({*weights, *describing})
 
 
 def _without_onnx(reference: HubReference, files: Collection[str]) -> str:

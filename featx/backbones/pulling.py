@@ -18,19 +18,21 @@ from typing import Any
 
 from featx._version import __version__
 from featx.backbones.backbone import Backbone
-from featx.backbones.catalogue import ENTRIES, Entry, Wheel
+from featx.backbones.catalogue import ENTRIES, EXPORTED, Entry, Wheel
 from featx.backbones.golden import golden_vectors
 from featx.backbones.hub import fetch
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.backbones.sources import CARD_NAME, backbones_folder, foreign_files, has_model, locate
 from featx.errors import (
     BackboneError,
+    BackboneNotFoundError,
     DigestMismatchError,
     FeatxError,
     HubUnreachableError,
     MissingExtraError,
     OutputError,
     ParameterError,
+    did_you_mean,
 )
 from featx.staging import publish, staged, why_lost, why_no_place
 
@@ -70,7 +72,7 @@ def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force:
     """
     entry = ENTRIES.get(reference)
     if not reference.startswith("hub:") and (entry is None or entry.kind in ("bundled", "export")):
-        return locate(reference).folder  # there already; or its error names the command
+        return _already_here(reference, entry)
     source = HubReference.parse(reference if entry is None else entry.source)
     target = _target(source, entry, folder)
     state = _state(target, source)
@@ -92,6 +94,26 @@ def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force:
         _fill(place, source, entry, refresh=force)
         _publish(place, target, source, replace=force or state == "damaged")
     return target
+
+
+def _already_here(reference: str, entry: Entry | None) -> Path:
+    """The folder of what no pull fetches, where it is here; its error says how it is had instead."""
+    prefix, _, name = reference.partition(":")
+    if prefix in EXPORTED and name:
+        raise BackboneNotFoundError(
+            f"{reference}: a network of torch's, which is exported and not pulled. With torch installed: "
+            f"featx backbones export {reference} FOLDER"
+        )
+    try:
+        return locate(reference).folder
+    except BackboneNotFoundError as error:
+        if entry is not None or any(mark in reference for mark in (":", "/", "\\")):
+            raise  # names the command, or the folder
+        fetched = [one.name for one in ENTRIES.values() if one.kind in ("onnx", "built")]
+        raise BackboneNotFoundError(
+            f"{reference}: no backbone of that name, here or in the catalogue.{did_you_mean(reference, ENTRIES)} Pull knows "
+            f"{', '.join(fetched)}, and hub:owner/name; featx backbones list shows more of them."
+        ) from error
 
 
 def _target(source: HubReference, entry: Entry | None, folder: str | os.PathLike[str] | None) -> Path:

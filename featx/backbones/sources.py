@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from featx.backbones.catalogue import ENTRIES, Entry
+from featx.backbones.catalogue import ENTRIES, EXPORTED, Entry
 from featx.backbones.hub_layout import WEIGHTS_NAME, HubReference
 from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
@@ -245,10 +245,8 @@ def _pulled(reference: HubReference) -> Located | None:
 def _not_found(reference: str, named: dict[str, Path]) -> str:
     if reference in ENTRIES and ENTRIES[reference].kind != "bundled":
         return f"{reference}: not on this machine yet. Run: {how_to_get(ENTRIES[reference])}"
-    if reference.startswith("hf:"):
-        return (
-            f"{reference}: a checkpoint, which is exported first. Run: featx backbones export {reference} OUT"
-        )
+    if reference.partition(":")[0] in EXPORTED and not reference.endswith(":"):
+        return f"{reference}: a network of torch's, which is exported first. Run: featx backbones export {reference} FOLDER"
     if page := _HUB_PAGE.fullmatch(reference):
         return f"{reference}: an address, not a backbone. A repository of a hub is given as hub:{page[1]}"
     known = sorted(named)

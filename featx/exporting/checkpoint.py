@@ -9,19 +9,19 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featx.errors import BackboneNotFoundError, ConversionError, PreprocessError
+from featx.backbones.catalogue import ENTRIES
+from featx.backbones.hub_layout import HubReference
+from featx.errors import BackboneNotFoundError, ConversionError, ParameterError, PreprocessError
 
-__all__ = ["HUB_PREFIX", "Checkpoint", "open_checkpoint"]
-
-HUB_PREFIX = "hf:"
+__all__ = ["SCHEME", "Checkpoint", "open_checkpoint"]
 
 _CONFIG_NAME = "config.json"
-_REPOSITORY = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+SCHEME = "hf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +30,28 @@ class Checkpoint:
 
     Parameters
     ----------
-    place : str
-        A repository's name, or a folder.
+    folder : Path
+        Its files; of a repository, their copies in the hub's cache.
     name : str
         Short name.
     source : str
         What a card says: the reference, or for a folder its name without the way to it.
     revision : str or None
         Commit of the repository.
+    known_licence : str or None
+        As the hub says.
     """
 
-    place: str
+    folder: Path
     name: str
     source: str
     revision: str | None = None
+    known_licence: str | None = None
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, named with ``/``; None where there is none."""
-        path = _file(self.place, name, self.revision)
-        return None if path is None else Path(path).read_bytes()
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object; empty where there is no file.
@@ -68,7 +71,9 @@ class Checkpoint:
         return dict(values)
 
     def licence(self) -> str | None:
-        """What the front matter of its README says, as model cards on the hub have it."""
+        """What the hub says, else the front matter of its README, as model cards there have it."""
+        if self.known_licence is not None:
+            return self.known_licence
         text = (self.read("README.md") or b"").decode("utf-8", "replace")
         front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
         found = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
@@ -85,7 +90,7 @@ class Checkpoint:
         try:
             with _bars_for_people():
                 return kind.from_pretrained(
-                    self.place, revision=self.revision or "main", trust_remote_code=False, **options
+                    str(self.folder), local_files_only=True, trust_remote_code=False, **options
                 )
         except Exception as error:  # OSError, ValueError, ImportError, and what parsers of weights raise
             reason = " ".join(str(error).split())
@@ -121,31 +126,45 @@ def open_checkpoint(reference: str) -> Checkpoint:
     ------
     BackboneNotFoundError
         No such repository, revision or folder, or the hub cannot be reached.
+    BackboneError
+        The download was cut off or damaged, or the disk is full.
+    ParameterError
+        The reference is of neither form.
     """
-    if not reference.startswith(HUB_PREFIX):
+    if not reference.startswith(f"{SCHEME}:"):
         return _in_folder(Path(reference).expanduser())
-    repository, _, revision = reference.removeprefix(HUB_PREFIX).partition("@")
-    if not _REPOSITORY.fullmatch(repository):
-        raise BackboneNotFoundError(
-            f"{reference}: expected hf:owner/name, with @revision behind it or not, such as hf:microsoft/resnet-50."
-        )
-    from transformers.utils.hub import extract_commit_hash
+    from featx.backbones.hub import fetch_checkpoint
 
+    parsed = HubReference.parse(reference, SCHEME)
     try:
-        path = _file(repository, _CONFIG_NAME, revision or None, required=True)
-    except Exception as error:  # huggingface_hub's own types, OSError, and those of the network below it
-        reason = " ".join(str(error).split())
-        raise BackboneNotFoundError(
-            f"{reference}: cannot be had ({reason[:300]}). Check name, revision and network; a private or gated repository "
-            "needs HF_TOKEN. A folder fetched elsewhere can be given instead."
-        ) from error
-    commit = extract_commit_hash(path, None)
-    return Checkpoint(repository, repository.rsplit("/", 1)[-1], f"{HUB_PREFIX}{repository}", commit)
+        snapshot = fetch_checkpoint(parsed)
+    except BackboneNotFoundError as error:
+        raise type(error)(f"{error} {_about_folder(Path(parsed.repository))}") from error
+    return Checkpoint(
+        snapshot.folder,
+        name=parsed.name,
+        source=f"{SCHEME}:{parsed.repository}",
+        revision=snapshot.revision,
+        known_licence=snapshot.licence,
+    )
+
+
+def _about_folder(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"A checkpoint in a folder is given by its path, and there is no folder {folder} here."
+    return f"The folder {folder} that is here is given without {SCHEME}: before it."
 
 
 def _in_folder(folder: Path) -> Checkpoint:
     if not folder.is_dir():
-        near = f" A repository of the hub is written {HUB_PREFIX}{folder}." if _is_repository(folder) else ""
+        name = str(folder)
+        if name in ENTRIES or name.startswith("hub:"):
+            raise BackboneNotFoundError(f"{name}: {_catalogued(name)}")
+        near = (
+            f" A repository of the hub is written {SCHEME}:{folder.as_posix()}."
+            if _is_repository(folder)
+            else ""
+        )
         raise BackboneNotFoundError(
             f"{folder}: no such folder.{near} A source is hf:owner/name, timm:name, torchvision:name, or a folder with "
             f"{_CONFIG_NAME} and weights."
@@ -155,27 +174,21 @@ def _in_folder(folder: Path) -> Checkpoint:
             f"{folder}: no {_CONFIG_NAME} in it, so it is no checkpoint of transformers (save_pretrained writes one)."
         )
     name = folder.resolve().name
-    return Checkpoint(str(folder), name, f"checkpoint folder {name}")
+    return Checkpoint(folder, name=name, source=f"checkpoint folder {name}")
+
+
+def _catalogued(name: str) -> str:
+    entry = ENTRIES.get(name)
+    if entry is None or entry.kind in ("onnx", "built"):
+        return f"is fetched, and nothing is exported. Run: featx backbones pull {name}"
+    if entry.kind == "bundled":
+        return "comes with featx, and nothing is exported."
+    return (
+        f"no such folder. The backbone of that name is made by: featx backbones export {entry.source} {name}"
+    )
 
 
 def _is_repository(path: Path) -> bool:
-    return len(path.parts) == 2 and _REPOSITORY.fullmatch(path.as_posix()) is not None
-
-
-def _file(place: str, name: str, revision: str | None, *, required: bool = False) -> str | None:
-    """A file of a folder, or of a repository and then downloaded; None where there is none.
-
-    A file that is not had because the network failed is no file that is missing: without ``modules.json``, say, the vectors
-    would be others. So only what transformers calls missing is None, and offline, where it cannot know, what is not here.
-    """
-    if Path(place).is_dir():
-        path = Path(place, name)
-        return str(path) if path.is_file() else None
-    from transformers.utils.hub import cached_file, is_offline_mode
-
-    try:
-        return cached_file(place, name, revision=revision)
-    except OSError as error:
-        if not required and ("does not appear to have" in str(error) or is_offline_mode()):
-            return None
-        raise
+    with suppress(ParameterError):
+        return len(path.parts) == 2 and bool(HubReference.parse(f"{SCHEME}:{path.as_posix()}", SCHEME))
+    return False

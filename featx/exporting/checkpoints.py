@@ -14,7 +14,7 @@ import torch
 
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import ConversionError, ParameterError
-from featx.exporting.checkpoint import Checkpoint, open_checkpoint
+from featx.exporting.checkpoint import Checkpoint
 from featx.exporting.inputs import ImageInputs, TextInputs
 from featx.exporting.network import Network, Original, Output, named_tensors
 from featx.exporting.pictures import CONFIG_NAME, ImageSize, given_pictures, pictures_of
@@ -46,7 +46,7 @@ class _Loaded:
 
 
 def from_checkpoint(
-    reference: str,
+    checkpoint: Checkpoint,
     *,
     preprocess: ImagePreprocess | Mapping[str, Any] | None = None,
     pooling: str | None = None,
@@ -57,16 +57,14 @@ def from_checkpoint(
 
     Parameters
     ----------
-    reference : str
-        See :func:`featx.exporting.checkpoint.open_checkpoint`.
+    checkpoint : Checkpoint
     preprocess, pooling, modality, image_size
         See :func:`featx.export_backbone`.
 
     Raises
     ------
-    BackboneNotFoundError, ConversionError, PreprocessError, ParameterError
+    ConversionError, PreprocessError, ParameterError
     """
-    checkpoint = open_checkpoint(reference)
     loaded = _load(checkpoint, modality)
     if loaded.modality == "image":
         if pooling is not None:

@@ -19,10 +19,12 @@ import numpy as np
 
 from featx._version import __version__
 from featx.backbones.backbone import Backbone
+from featx.backbones.catalogue import EXPORTED
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.sources import CARD_NAME
 from featx.backbones.text_preprocess import TOKENIZER_NAME
 from featx.errors import MissingExtraError, ParameterError, did_you_mean
+from featx.exporting.checkpoint import SCHEME, Checkpoint, open_checkpoint
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.inputs.images import canonical, decode
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_backbone"]
 
+_PACKAGES = tuple(prefix for prefix in EXPORTED if prefix != SCHEME)
 _EXTRA = ("torch", "transformers", "onnxscript")
 _MODALITIES = ("image", "text")
 _POOLINGS = ("cls", "last", "max", "mean")
@@ -100,7 +103,7 @@ def export_backbone(
     ConversionError
         torch cannot export the network, or what it exported differs from the original by more than 1e-4 of its largest value.
     BackboneNotFoundError
-        No such source.
+        No such source, or the hub cannot be reached or refuses.
     PreprocessError
         How samples become the network's input is not known, or featx cannot express it.
     OutputError
@@ -123,13 +126,14 @@ def export_backbone(
             raise MissingExtraError(
                 f'exporting needs {package}, which is not installed: pip install "featx[finetune]"'
             )
+    found = _found(source)  # before torch and transformers, which take seconds to load
     from featx.exporting.conversion import convert
     from featx.exporting.network import frozen
     from featx.exporting.tracing import quiet
 
     with quiet():
         original = _original(
-            source,
+            found,
             example=example,
             preprocess=preprocess,
             tokenizer=tokenizer,
@@ -158,12 +162,22 @@ def _check(*, pooling: str | None, modality: str | None, opset: int | None) -> N
         )
 
 
+def _found(source: Any) -> Any:
+    """The checkpoint that a reference means; the names of other packages' networks, and modules, as they are."""
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        return source
+    reference = os.fspath(source)
+    if isinstance(source, str) and reference.partition(":")[0] in _PACKAGES:
+        return reference
+    return open_checkpoint(reference)
+
+
 def _original(source: Any, **options: Any) -> Original:
     import torch
 
     from featx.exporting.checkpoints import from_checkpoint
     from featx.exporting.modules import from_module
-    from featx.exporting.zoos import ZOOS, from_zoo
+    from featx.exporting.zoos import from_zoo
 
     of_module = ("example", "tokenizer", "output_names")
     if isinstance(source, torch.nn.Module):
@@ -172,20 +186,18 @@ def _original(source: Any, **options: Any) -> Original:
                 "modality is for sources by name: a module takes what its preprocess or tokenizer makes."
             )
         return from_module(source, **options)
-    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+    if not isinstance(source, str | Checkpoint) or not source:
         raise ParameterError(f"source must be a reference, a folder or a torch.nn.Module, got {source!r}.")
+    said = source if isinstance(source, str) else source.source
     for given in of_module:
         if options.pop(given) is not None:
-            raise ParameterError(f"{given} is for a torch.nn.Module; {source} says it itself.")
-    reference = os.fspath(source)
-    if isinstance(source, str) and reference.partition(":")[0] in ZOOS:
-        for given in ("pooling", "modality"):
-            if options.pop(given) is not None:
-                raise ParameterError(
-                    f"{given} is for networks of texts, or of both; {reference} takes pictures."
-                )
-        return from_zoo(reference, **options)
-    return from_checkpoint(reference, **options)
+            raise ParameterError(f"{given} is for a torch.nn.Module; {said} says it itself.")
+    if isinstance(source, Checkpoint):
+        return from_checkpoint(source, **options)
+    for given in ("pooling", "modality"):
+        if options.pop(given) is not None:
+            raise ParameterError(f"{given} is for networks of texts, or of both; {said} takes pictures.")
+    return from_zoo(source, **options)
 
 
 def _samples(original: Original, given: Sequence[Any], stage: Path) -> list[Any]:

@@ -88,7 +88,7 @@ def test_a_slip_is_answered_with_a_catalogued_name(typed: str, meant: str) -> No
 
 
 def test_a_checkpoint_is_exported_first() -> None:
-    with pytest.raises(BackboneNotFoundError, match="Run: featx backbones export hf:owner/name OUT"):
+    with pytest.raises(BackboneNotFoundError, match="Run: featx backbones export hf:owner/name FOLDER"):
         locate("hf:owner/name")
 
 

@@ -242,8 +242,17 @@ def test_what_is_there_already_needs_no_pull(hub: Any, home: Path) -> None:
 def test_a_checkpoint_is_exported_and_an_unknown_name_is_answered(hub: Any) -> None:
     with pytest.raises(BackboneNotFoundError, match="Run: featx backbones export hf:google/efficientnet-b0"):
         pull("efficientnet_b0")
-    with pytest.raises(BackboneNotFoundError, match="Did you mean 'resnet18'"):
+    with pytest.raises(
+        BackboneNotFoundError, match="Did you mean 'resnet18'.*Pull knows resnet18, resnet50, .*minilm"
+    ):
         pull("resnet-18")
+
+
+@pytest.mark.parametrize("reference", ["timm:resnet18", "torchvision:resnet18", "hf:owner/name"])
+def test_a_network_of_torchs_is_exported_and_not_pulled(reference: str, hub: Any) -> None:
+    with pytest.raises(BackboneNotFoundError, match=f"featx backbones export {reference} FOLDER"):
+        pull(reference)
+    assert hub.n_calls == 0
 
 
 def test_a_graph_that_cannot_be_used_is_not_put_in_place(
@@ -336,8 +345,10 @@ def test_a_home_that_is_a_file(published: Any, home: Path) -> None:
 
 def test_a_hub_out_of_reach_says_so(hub: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(HubUnreachableError, match="the hub does not answer"):
+    with pytest.raises(HubUnreachableError, match="the hub does not answer") as raised:
         pull("resnet18")
+    for words in ("HTTPS_PROXY", "HF_ENDPOINT", "on a machine that reaches the hub", "copy it here"):
+        assert words in str(raised.value)
     assert list(home.iterdir()) == []
 
 

@@ -14,12 +14,17 @@ from typing import Any
 import pytest
 
 from featx import Backbone, export_backbone
-from featx.errors import BackboneNotFoundError, ConversionError, ParameterError, PreprocessError
+from featx.errors import (
+    BackboneNotFoundError,
+    ConversionError,
+    HubUnreachableError,
+    ParameterError,
+    PreprocessError,
+)
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript", reason="the exporters of torch need onnxscript")
 transformers = pytest.importorskip("transformers", minversion="5.0")
-constants = pytest.importorskip("huggingface_hub.constants")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,8 +37,8 @@ def cached(checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytes
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(COMMIT)
     (snapshot / "README.md").write_text("---\ntags:\n- x\nlicense: apache-2.0\n---\n# ResNet\nlicense: no\n")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return snapshot
 
 
@@ -72,10 +77,104 @@ def test_a_repository_is_downloaded_and_what_it_lacks_is_not_missed(
     assert "licence" not in card  # it has no README
 
 
-@pytest.mark.parametrize("reference", ["hf:owner/nothing", "hf:owner/resnet@v2", "hf:", "hf:a b", "hf:a/b/c"])
+@pytest.mark.parametrize("reference", ["hf:owner/nothing", "hf:owner/resnet@v2"])
 def test_a_repository_that_cannot_be_had_is_refused(reference: str, cached: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackboneNotFoundError, match=reference):
+    with pytest.raises(HubUnreachableError, match=reference):
         export_backbone(reference, tmp_path / "out")
+
+
+@pytest.mark.parametrize("reference", ["hf:", "hf:a b", "hf:a/b/c", "hf:./a", "hf:a/b#c", "hf:a/b@../c"])
+def test_what_is_no_name_of_a_repository_is_refused(reference: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ParameterError, match=rf"{reference}: expected hf:owner/name.*the folder's path alone"
+    ):
+        export_backbone(reference, tmp_path / "out")
+
+
+def test_a_hub_out_of_reach_says_so_at_once_and_what_would_help(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    slept = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with pytest.raises(HubUnreachableError, match="does not answer") as raised:
+        export_backbone("hf:owner/name", tmp_path / "out")
+    assert slept == [], "huggingface_hub waits half a minute before it gives up on a file"
+    for words in ("HTTPS_PROXY", "HF_ENDPOINT", "featx backbones export hf:owner/name FOLDER"):
+        assert words in str(raised.value)
+    assert "there is no folder owner/name here" in str(raised.value).replace("\\", "/")
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    with pytest.raises(HubUnreachableError, match="that is here is given without hf:"):
+        export_backbone("hf:owner/name", tmp_path / "out")
+
+
+def test_a_folder_of_a_repositorys_name_is_not_taken_for_it(
+    checkpoint: Callable[[str], Path],
+    hub: Any,
+    fake_hub: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """transformers itself prefers a folder in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(checkpoint("vit"), tmp_path / "owner" / "resnet")
+    files = {file.name: file.read_bytes() for file in checkpoint("resnet").iterdir()}
+    hub.repositories["owner/resnet"] = fake_hub.Repository(files, licence="mit")
+    card = Backbone.open(export_backbone("hf:owner/resnet", tmp_path / "out")).card
+    assert card["revision"] == fake_hub.commit_of(files)
+    assert (
+        card["parameters"]
+        == Backbone.open(export_backbone(checkpoint("resnet"), tmp_path / "own")).card["parameters"]
+    )
+    assert card["licence"] == "mit"
+
+
+def test_only_what_transformers_reads_is_downloaded_and_never_code(
+    checkpoint: Callable[[str], Path], hub: Any, fake_hub: ModuleType, tmp_path: Path
+) -> None:
+    files = {file.name: file.read_bytes() for file in checkpoint("resnet").iterdir()}
+    others = (
+        "modeling_evil.py",
+        "pytorch_model.bin",
+        "tf_model.h5",
+        "onnx/model.onnx",
+        "../../evil.json",
+        "a:b.json",
+    )
+    hub.repositories["owner/resnet"] = fake_hub.Repository(files | dict.fromkeys(others, b"x" * 2000))
+    export_backbone("hf:owner/resnet", tmp_path / "out")
+    assert sorted(hub.downloaded()) == sorted(files)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"README.md": b""}, r"has no config\.json"),
+        ({"onnx/model.onnx": b""}, r"featx backbones pull hub:owner/net"),
+        ({"config.json": b"{}", "flax_model.msgpack": b""}, r"no weights that transformers reads"),
+    ],
+)
+def test_a_repository_that_is_no_checkpoint_is_refused(
+    files: dict[str, bytes], words: str, hub: Any, fake_hub: ModuleType, tmp_path: Path
+) -> None:
+    hub.repositories["owner/net"] = fake_hub.Repository(files)
+    with pytest.raises(BackboneNotFoundError, match=words):
+        export_backbone("hf:owner/net", tmp_path / "out")
+    assert hub.downloaded() == []
+
+
+def test_weights_in_several_files_are_fetched_together(
+    checkpoint: Callable[[str], Path], hub: Any, fake_hub: ModuleType, tmp_path: Path
+) -> None:
+    model = transformers.AutoModel.from_pretrained(checkpoint("resnet"))
+    model.save_pretrained(tmp_path / "parts", max_shard_size="10KB")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "parts").iterdir()}
+    assert len([name for name in files if name.endswith(".safetensors")]) > 1
+    files["preprocessor_config.json"] = (checkpoint("resnet") / "preprocessor_config.json").read_bytes()
+    hub.repositories["owner/resnet"] = fake_hub.Repository(files)
+    export_backbone("hf:owner/resnet", tmp_path / "out")
+    assert sorted(hub.downloaded()) == sorted(files)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +182,10 @@ def test_a_repository_that_cannot_be_had_is_refused(reference: str, cached: Path
     [
         ("owner/resnet", "is written hf:owner/resnet"),
         ("nowhere", "no such folder"),
+        ("hub:owner/net", "Run: featx backbones pull hub:owner/net"),
+        ("resnet50", "Run: featx backbones pull resnet50"),
+        ("efficientnet_b0", "featx backbones export hf:google/efficientnet-b0 efficientnet_b0"),
+        ("compact", "comes with featx"),
         (".", r"no config\.json"),
     ],
 )

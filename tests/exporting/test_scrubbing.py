@@ -61,9 +61,10 @@ def test_the_producer_is_a_public_version(name: str, exported: Callable[..., Pat
 
 def test_traces_are_there_before(checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the tests above could not fail."""
+    from featx.exporting.checkpoint import open_checkpoint
     from featx.exporting.checkpoints import from_checkpoint
 
-    original = from_checkpoint(str(checkpoint("resnet")))
+    original = from_checkpoint(open_checkpoint(str(checkpoint("resnet"))))
     with tracing.quiet():
         model = tracing.by_dynamo(original.network, original.inputs, None)
     content = model.SerializeToString()
