@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import featx
-from featx.cli import backbones, cache, exporting
+from featx.cli import backbones, cache, demo, exporting
 from featx.cli.options import (
     BackboneOption,
     CacheOption,
@@ -330,15 +330,7 @@ def embed(
     say(f"{n} x {d} vectors, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}")
 
 
-@app.command()
-def demo(backbone: BackboneOption = None, device: DeviceOption = "auto") -> None:
-    """Do the main job on pictures that come with scikit-learn.
-
-    Embeds, compares heads, saves a model and uses it, in a folder that is gone afterwards. Downloads nothing.
-    """
-    from featx.demo import run_demo
-
-    run_demo(say, backbone=backbone or "compact", device=device)
+demo.register(app)
 
 
 @app.command()
