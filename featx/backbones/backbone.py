@@ -310,6 +310,7 @@ class Backbone:
                 [self.tap(space.tap) for space in spaces],
                 ends=[self._end(space) for space in spaces],
                 pad_id=self.text().pad_id,
+                first_position=self.text().first_position,
                 precision=spaces[0].precision,
             )
         return cut_image_graph(

@@ -17,7 +17,7 @@ from featx.backbones.shapes import Shape, attribute, type_and_dims
 from featx.backbones.wiring import input_layout
 from featx.errors import GraphError
 
-__all__ = ["DataInput", "find_data_input"]
+__all__ = ["DataInput", "find_data_input", "is_of_tokens"]
 
 # Stands for height and width where a file leaves them open: divisible by the patches of 14 and 16 and by 32.
 NOMINAL_SIZE_PX = 224
@@ -25,6 +25,11 @@ NOMINAL_TOKENS = 16
 
 _IMAGE_DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 _TEXT_DTYPES: dict[int, str] = {TensorProto.INT64: "int64", TensorProto.INT32: "int32"}
+_MASK_DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BOOL)
+_IDS = "input_ids"
+# What stands beside the ids of a text, and beside the ids of a decoder: none of them takes samples.
+_BESIDE_IDS = ("mask", "type", "segment", "position")
+_BESIDE_PICTURES = ("mask", "past")
 
 _Dims = Sequence[int | str | None]
 _Declared = tuple[str, int, _Dims | None]
@@ -75,17 +80,46 @@ def find_data_input(model: onnx.ModelProto) -> DataInput:
     """
     weights = {t.name for t in model.graph.initializer}
     inputs = [(v.name, *type_and_dims(v.type)) for v in model.graph.input if v.name not in weights]
+    texts = [i for i in inputs if is_of_tokens(*i)]
+    ids = _ids_among(texts)
     pictures = [i for i in inputs if i[1] in _IMAGE_DTYPES and (i[2] is None or len(i[2]) == 4)]
+    pictures = [i for i in pictures if ids is None or not any(word in i[0] for word in _BESIDE_PICTURES)]
     if len(pictures) == 1:
         return _picture_input(model, *pictures[0])
-    texts = [i for i in inputs if i[1] in _TEXT_DTYPES and i[2] is not None and len(i[2]) == 2]
-    ids = [i for i in texts if i[0] == "input_ids" or len(texts) == 1]
-    if ids and not pictures:
-        return _text_input(ids[0], texts)
+    if ids is not None and not pictures:
+        return _text_input(ids, texts)
     raise GraphError(
         "expected one input of pictures, float32 or float16 (n, 3, h, w) or (n, h, w, 3), or the token ids "
-        f"'input_ids' of a text encoder; found {'; '.join(map(_declaration, inputs)) or 'no input'}."
+        f"{_IDS!r} of a text encoder, int64 or int32 (n, t); found {'; '.join(map(_declaration, inputs)) or 'no input'}."
     )
+
+
+def is_of_tokens(name: str, dtype: int, dims: _Dims | None) -> bool:
+    """Whether an input holds a number for each token of a batch, (n, t): ids, types, positions, or a mask.
+
+    Masks may be floating-point numbers or truth values, 1 and True for a token. Those of padding are none of these: of some
+    publishers 1 and True mean the padding, and nothing in a file says which.
+
+    Parameters
+    ----------
+    name : str
+    dtype : int
+        ONNX's number of the type.
+    dims : sequence of int, str or None
+        As declared.
+    """
+    if dims is None or len(dims) != 2:
+        return False
+    return dtype in _TEXT_DTYPES or (dtype in _MASK_DTYPES and "mask" in name and "pad" not in name)
+
+
+def _ids_among(texts: Sequence[_Declared]) -> _Declared | None:
+    """The ids by their own name, else the only input that is nothing else by its name."""
+    integers = [i for i in texts if i[1] in _TEXT_DTYPES]
+    others = [i for i in integers if not any(word in i[0] for word in _BESIDE_IDS)]
+    named = [i for i in integers if i[0] == _IDS]
+    found = named or (others if len(others) == 1 else integers if len(integers) == 1 else [])
+    return found[0] if found else None
 
 
 def _declaration(item: _Declared) -> str:

@@ -16,6 +16,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from featx.backbones.batch import free_batch
+from featx.backbones.data_input import is_of_tokens
 from featx.backbones.graph import GraphInfo, Tap, wire_graph
 from featx.backbones.in_graph import GEM_EPS, GEM_P, POOLINGS, Writer, resolve_pooling
 from featx.backbones.precision import in_float16
@@ -106,6 +107,7 @@ def cut_text_graph(
     *,
     ends: Sequence[TextEnd],
     pad_id: int,
+    first_position: int = 0,
     precision: str = "float32",
 ) -> onnx.ModelProto:
     """Cut a graph of texts at taps and put masks, pooling and what follows it inside.
@@ -122,6 +124,8 @@ def cut_text_graph(
         One a tap, poolings resolved.
     pad_id : int
         The id that stands behind the end of a row.
+    first_position : int
+        Of the first token, where the graph takes positions.
     precision : {"float32", "float16"}
 
     Returns
@@ -140,11 +144,12 @@ def cut_text_graph(
     _check_cut(info, "text", taps, ends, precision)
     weights = {t.name for t in model.graph.initializer}
     declared = {v.name: type_and_dims(v.type) for v in model.graph.input if v.name not in weights}
-    integers = {n: t for n, (t, dims) in declared.items() if t in _INTEGERS and dims and len(dims) == 2}
+    of_tokens = {n: t for n, (t, dims) in declared.items() if is_of_tokens(n, t, dims)}
 
     def before(writer: Writer, names: _Names, dtype: str) -> None:
-        inputs = {names.free(name): kind for name, kind in integers.items()}
-        tokens.append(tokens_to_inputs(writer, inputs, ids=names.free(info.input_name), pad_id=pad_id))
+        inputs = {names.free(name): kind for name, kind in of_tokens.items()}
+        ids = names.free(info.input_name)
+        tokens.append(tokens_to_inputs(writer, inputs, ids=ids, pad_id=pad_id, first_position=first_position))
 
     def after(writer: Writer, names: _Names) -> None:
         for i, (tap, end) in enumerate(zip(taps, ends, strict=True)):
@@ -159,9 +164,6 @@ def cut_text_graph(
         len(end.dense[-1][0]) if end.dense else tap.channels for tap, end in zip(taps, ends, strict=True)
     ]
     return _assemble(model, inside, source, shape[0], widths)
-
-
-_INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 
 
 def _check_cut(

@@ -55,18 +55,22 @@ class TextTokens:
     mask: str
 
 
-def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad_id: int) -> TextTokens:
+def tokens_to_inputs(
+    writer: Writer, inputs: Mapping[str, int], *, ids: str, pad_id: int, first_position: int = 0
+) -> TextTokens:
     """From ``tokens`` to the graph's own inputs.
 
     Parameters
     ----------
     writer : Writer
     inputs : mapping of str to int
-        Names of integer inputs (n, t) and their ONNX types. Those with "mask", "type", "segment" or "position" in their names are
+        Names of inputs (n, t) and their ONNX types. Those with "mask", "type", "segment" or "position" in their names are
         known; others, and masks of other things than tokens, are left unfed.
     ids : str
         The input that takes the ids.
     pad_id : int
+    first_position : int
+        Of the first token.
 
     Raises
     ------
@@ -96,8 +100,10 @@ def tokens_to_inputs(writer: Writer, inputs: Mapping[str, int], *, ids: str, pad
                     "again."
                 )
             counted = writer.add("CumSum", mask, writer.constant(1, np.int64))
-            before = writer.add("Sub", counted, writer.constant(1, np.int64))
-            writer.add("Cast", writer.add("Mul", before, mask), to=dtype, out=name)
+            # Behind the end of a row it stands still at the first one, so that no table is read beyond its end.
+            before = writer.add("Mul", writer.add("Sub", counted, writer.constant(1, np.int64)), mask)
+            position = writer.add("Add", before, writer.constant(first_position, np.int64))
+            writer.add("Cast", position, to=dtype, out=name)
     return TextTokens(absent, mask)
 
 

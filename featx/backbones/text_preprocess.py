@@ -72,6 +72,8 @@ class TextPreprocess:
         Lower case before the tokenizer.
     pad_id : int
         What stands at the end of a shorter row, behind the mask.
+    first_position : int
+        Position of the first token, for a graph that takes positions.
     normalize : bool or None
         Scale vectors to length 1; None does what the publisher does.
     pooling : str or None
@@ -95,6 +97,7 @@ class TextPreprocess:
     prompt: str = ""
     lowercase: bool = False
     pad_id: int = 0
+    first_position: int = 0
     normalize: bool | None = None
     pooling: str | None = None
     dense: tuple[Dense, ...] = ()
@@ -151,6 +154,7 @@ class TextPreprocess:
             prompt=prompt,
             lowercase=sentence.get("do_lower_case") is True,
             pad_id=_pad_id(network),
+            first_position=_first_position(network),
             pooling=modules.pooling,
             dense=modules.dense,
             ends_normalized=modules.normalized,
@@ -179,7 +183,8 @@ class TextPreprocess:
     def space_dict(self, pooling: str, *, published: bool) -> dict[str, Any]:
         """Everything that decides a vector's value, as plain values for the feature space of one tap; see :meth:`ends`."""
         dense, normalized = self.ends(pooling, published=published)
-        return {
+        first = {"first_position": self.first_position} if self.first_position else {}
+        return first | {
             "kind": "text",
             "tokenizer": self.tokenizer,
             "max_length": self.max_length,
@@ -219,12 +224,16 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     kind = config.get("model_type")
     if kind in _RELATIVE_POSITIONS:
         return None
-    offset = _pad_id(config) + 1 if kind in _OFFSET_POSITIONS else 0
+    offset = _first_position(config)
     for name in ("max_position_embeddings", "n_positions", "max_positions"):
         number = config.get(name)
         if isinstance(number, int) and not isinstance(number, bool) and number > offset:
             return number - offset
     return None
+
+
+def _first_position(config: Mapping[str, Any]) -> int:
+    return _pad_id(config) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
 
 
 def _pad_id(config: Mapping[str, Any]) -> int:

@@ -243,7 +243,7 @@ def test_a_checkpoint_is_exported_and_an_unknown_name_is_answered(hub: Any) -> N
     with pytest.raises(BackboneNotFoundError, match="Run: featx backbones export hf:google/efficientnet-b0"):
         pull("efficientnet_b0")
     with pytest.raises(
-        BackboneNotFoundError, match="Did you mean 'resnet18'.*Pull knows resnet18, resnet50, .*minilm"
+        BackboneNotFoundError, match=r"Did you mean 'resnet18'.*Pull knows resnet18, resnet50, .*minilm"
     ):
         pull("resnet-18")
 

@@ -196,14 +196,52 @@ def test_a_single_input_takes_the_ids_whatever_it_is_called(tables: Tables, ids:
     close(vectors(encoder(tables, ids=ids), TextEnd(pooling="max"), tokens(TEXTS)), expected(tables, "max"))
 
 
-def test_older_names_of_masks_and_types_are_known(tables: Tables) -> None:
-    model = encoder(tables, "attention_mask", "token_type_ids")
+def rename(model: onnx.ModelProto, **new: str) -> None:
     for named in (*model.graph.input, *model.graph.node):
-        new = {"attention_mask": "input_mask", "token_type_ids": "segment_ids"}
         if isinstance(named, onnx.NodeProto):
             named.input[:] = [new.get(name, name) for name in named.input]
         else:
             named.name = new.get(named.name, named.name)
+
+
+def redeclare(model: onnx.ModelProto, name: str, dtype: int, axes: Sequence[int | str] = ("n", "t")) -> None:
+    (at,) = (i for i, value in enumerate(model.graph.input) if value.name == name)
+    model.graph.input[at].CopyFrom(helper.make_tensor_value_info(name, dtype, axes))
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BOOL])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_masks_may_be_numbers_or_truth_values(tables: Tables, dtype: int, precision: str) -> None:
+    model = encoder(tables, "attention_mask")
+    redeclare(model, "attention_mask", dtype)
+    assert inspect_graph(model).modality == "text"
+    (found,) = run(cut(model, TextEnd(pooling="mean"), precision=precision), tokens(TEXTS))
+    # float16 has 11 bits
+    tolerance = TOLERANCE if precision == "float32" else 2e-3
+    close(found, expected(tables, "mean", "attention_mask"), tolerance)
+
+
+@pytest.mark.parametrize("first", [0, 2, 5])
+def test_positions_begin_where_the_network_counts_from(tables: Tables, first: int) -> None:
+    inputs = ("attention_mask", "position_ids")
+    moved = Tables(tables.words, np.roll(tables.places, -first, axis=0), tables.types)
+    texts = [ids[: LONGEST - first] for ids in TEXTS]
+    (found,) = run(
+        cut(encoder(tables, *inputs), TextEnd(pooling="mean"), first_position=first), tokens(texts)
+    )
+    close(found, expected(moved, "mean", *inputs, texts=texts))
+
+
+def test_ids_are_what_is_nothing_else_by_its_name(tables: Tables) -> None:
+    model = encoder(tables, "attention_mask", "token_type_ids")
+    rename(model, input_ids="input_word_ids", attention_mask="input_mask", token_type_ids="input_type_ids")
+    found = vectors(model, TextEnd(pooling="mean"), tokens(TEXTS))
+    close(found, expected(tables, "mean", "attention_mask", "token_type_ids"))
+
+
+def test_older_names_of_masks_and_types_are_known(tables: Tables) -> None:
+    model = encoder(tables, "attention_mask", "token_type_ids")
+    rename(model, attention_mask="input_mask", token_type_ids="segment_ids")
     found = vectors(model, TextEnd(pooling="mean"), tokens(TEXTS))
     close(found, expected(tables, "mean", "attention_mask", "token_type_ids"))
 
@@ -362,6 +400,18 @@ class TestRefusals:
         )
         with pytest.raises(GraphError, match=rf"further inputs: {name}\. featx feeds token ids"):
             cut(model, TextEnd(pooling="mean"))
+
+    @pytest.mark.parametrize(
+        ("name", "axes"), [("key_padding_mask", ("n", "t")), ("attention_mask", ("n", 1, "t", "t"))]
+    )
+    def test_masks_of_which_nothing_says_what_they_mean(
+        self, tables: Tables, name: str, axes: tuple[int | str, ...]
+    ) -> None:
+        model = encoder(tables, "attention_mask")
+        rename(model, attention_mask=name)
+        redeclare(model, name, TensorProto.FLOAT, axes)
+        with pytest.raises(GraphError, match=rf"further inputs: {name}\. featx feeds token ids"):
+            cut(model, TextEnd(pooling="cls"))
 
     def test_opsets_that_lack_an_operator(self, tables: Tables) -> None:
         with pytest.raises(GraphError, match="opset 8, and texts need 9"):

@@ -149,6 +149,7 @@ def test_positions_of_the_families(
 ) -> None:
     found = read(tmp_path, config=config)
     assert (found.max_positions, found.pad_id) == (positions, pad_id)
+    assert found.first_position == (2 if pad_id == 1 else 0), "these pad with 1, and count from behind it"
     assert found.max_length == (positions or 512)
 
 
