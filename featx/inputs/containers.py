@@ -106,7 +106,7 @@ def _from_array(array: np.ndarray, wanted: Wanted, keep_errors: bool) -> Sequenc
     array = np.ma.getdata(array)
     if array.dtype.kind == "S":
         raise InputError(
-            "X is an array of fixed-width bytes: for strings give X.astype(str); for encoded images, a list."
+            'X is an array of fixed-width bytes: for strings give numpy.char.decode(X, "utf-8"); for encoded images, a list.'
         )
     if array.dtype.kind not in "OUT":  # T is numpy's StringDType
         raise InputError(

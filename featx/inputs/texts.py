@@ -7,8 +7,9 @@ are overridden.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import DigestMismatchError, InputError, PreprocessError, SampleError
 from featx.inputs.containers import Wanted, collect, is_missing_value, kept, refuse_empty
+from featx.inputs.long_texts import beginning, keeps_words_apart
 from featx.inputs.samples import DigestSample
 from featx.store.digest import digest_bytes
 
@@ -27,6 +29,8 @@ _DIGEST = re.compile("digest:([0-9a-f]{32})")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _AT_A_TIME = 1024  # texts encoded in one call; their encodings weigh a hundred times their ids
+_CHARACTERS_AT_A_TIME = 1 << 20
+_BEYOND = 16  # tokens that a beginning must have beyond those that are kept
 
 
 def as_texts(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
@@ -55,7 +59,9 @@ def as_texts(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
     >>> as_texts(["fine", ""])
     ['fine', '']
     """
-    if isinstance(X, str | bytes | bytearray | memoryview | DigestSample):
+    if isinstance(X, bytes | bytearray | memoryview):
+        raise InputError('X is bytes, expected a list of strings: give [X.decode("utf-8")], or a line each.')
+    if isinstance(X, str | DigestSample):
         raise InputError("X is a single text, expected a list of texts: give [X].")
     return collect(X, _WANTED, keep_errors)
 
@@ -99,6 +105,7 @@ class TextTokenizer:
             raise PreprocessError(
                 f"max_length={preprocess.max_length}: the tokenizer adds {n_special} tokens of its own to every text. Give more."
             )
+        self._cuts_early = keeps_words_apart(json.loads(content))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(preprocess.max_length)
         self._path = path
@@ -127,25 +134,49 @@ class TextTokenizer:
         """
         ids: list[NDArray[np.int32]] = []
         cut: list[int] = []
-        for start in range(0, len(texts), _AT_A_TIME):
-            batch = [self._prepared(text) for text in texts[start : start + _AT_A_TIME]]
-            try:
-                encodings = self._tokenizer.encode_batch_fast(batch)
-            except Exception as error:  # tokenizers raises Exception itself
-                raise PreprocessError(
-                    f"{self._path}: the tokenizer cannot encode one of the texts ({error}). Fetch it again."
-                ) from error
-            for encoding in encodings:
+        for batch in _batches(texts, _AT_A_TIME, _CHARACTERS_AT_A_TIME):
+            for encoding in self._encoded([self._prepared(text) for text in batch]):
                 if encoding.overflowing:
                     cut.append(len(ids))
                 ids.append(np.asarray(encoding.ids, dtype=np.int32))
         return ids, cut
+
+    def _encoded(self, texts: list[str]) -> list[Any]:
+        if not self._cuts_early:
+            return self._encoded_whole(texts)
+        heads = [beginning(text, self._preprocess.max_length) for text in texts]
+        encodings = self._encoded_whole(heads)
+        for at, (head, text) in enumerate(zip(heads, texts, strict=True)):
+            # A beginning of few tokens, of one long word say, does not decide all that are kept.
+            if head is not text and sum(len(part.ids) for part in encodings[at].overflowing) < _BEYOND:
+                encodings[at] = self._encoded_whole([text])[0]
+        return encodings
+
+    def _encoded_whole(self, texts: list[str]) -> list[Any]:
+        try:
+            return list(self._tokenizer.encode_batch_fast(texts))
+        except Exception as error:  # tokenizers raises Exception itself
+            raise PreprocessError(
+                f"{self._path}: the tokenizer cannot encode one of the texts ({error}). Fetch it again."
+            ) from error
 
     def _prepared(self, text: str) -> str:
         text = self._preprocess.prompt + text
         if not text.isascii() and _SURROGATES.search(text):
             text = _SURROGATES.sub(_REPLACEMENT, text)
         return text.lower() if self._preprocess.lowercase else text
+
+
+def _batches(texts: Sequence[str], most: int, most_characters: int) -> Iterator[Sequence[str]]:
+    """Texts in their order, as many together as both limits allow; a longer one alone."""
+    start = n_characters = 0
+    for at, text in enumerate(texts):
+        if at - start == most or (at > start and n_characters + len(text) > most_characters):
+            yield texts[start:at]
+            start, n_characters = at, 0
+        n_characters += len(text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def _checked(samples: Sequence[Any], keep_errors: bool) -> Sequence[Any]:
@@ -180,7 +211,12 @@ def _text(value: Any, index: int) -> Any:
             index=index,
             name=name,
         )
-    raise SampleError(f"expected a string, found {type(value).__name__}.", index=index, name=name)
+    how = "value.decode()" if isinstance(value, bytes | bytearray) else "str(value)"
+    raise SampleError(
+        f'expected a string, found {type(value).__name__}. Give {how} if that is its text, or pass on_error="nan".',
+        index=index,
+        name=name,
+    )
 
 
 _WANTED = Wanted(kinds="strings", step='"texts", TextFeatures(...), "text"', check=_checked)

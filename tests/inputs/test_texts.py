@@ -140,10 +140,17 @@ class TestAsTexts:
             assert isinstance(kept[1], SampleError)
 
     @pytest.mark.parametrize(
-        "X", ["a text", b"bytes", bytearray(b"a"), memoryview(b"a"), DigestSample(bytes(16))]
+        ("X", "says"),
+        [
+            ("a text", r"single text.*give \[X\]"),
+            (DigestSample(bytes(16)), r"single text.*give \[X\]"),
+            (b"bytes", r"bytes, expected a list of strings.*decode"),
+            (bytearray(b"a"), "bytes, expected"),
+            (memoryview(b"a"), "bytes, expected"),
+        ],
     )
-    def test_a_single_text_is_no_list(self, X: Any) -> None:
-        with pytest.raises(InputError, match=r"single text.*give \[X\]"):
+    def test_a_single_text_is_no_list(self, X: Any, says: str) -> None:
+        with pytest.raises(InputError, match=says):
             as_texts(X)
 
     @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ class TestAsTexts:
             (pd.Series([], dtype=object), "X is empty"),
             (np.zeros((3, 2)), "float64 array.*frame of strings"),
             (pd.DataFrame({"text": ["a"], "id": [1]}), r"2 columns \(text, id\).*TextFeatures"),
-            (np.array([b"a"]), r"give X\.astype\(str\)"),
+            (np.array([b"a"]), r"give numpy\.char\.decode\(X"),
             ({"text": ["a"]}, r"give list\(X\) of strings"),
         ],
         ids=str,
