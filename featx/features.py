@@ -164,8 +164,8 @@ class TextFeatures(BackboneFeatures):
     pooling : {"auto", "mean", "cls", "max", "last"}, default="auto"
         How tokens become one vector; ``"auto"`` is what the folder's own files say, and an error where they say nothing.
     max_length : int, default=None
-        Longest input in tokens; what is longer is cut off at its end, with one warning that counts such texts, also those
-        whose vectors were stored before. None takes the publisher's.
+        Longest input in tokens; what is longer is cut off at its end, with a warning that counts such texts, also those whose
+        vectors were stored before; folds and repeats in one process warn of none twice. None takes the publisher's.
     prompt : str, default=None
         Put before every text, such as ``"query: "``; None takes the publisher's default prompt, which most have not.
     normalize : {"auto", True, False}, default="auto"
@@ -256,9 +256,9 @@ class TextFeatures(BackboneFeatures):
             text = dataclasses.replace(text, prompt=self.prompt)
         if self.normalize == "auto":
             return dataclasses.replace(text, normalize=None)
-        if not isinstance(self.normalize, bool):
+        if not isinstance(self.normalize, bool | np.bool_):
             raise ParameterError(f'normalize must be "auto", True or False, got {self.normalize!r}.')
-        return dataclasses.replace(text, normalize=self.normalize)
+        return dataclasses.replace(text, normalize=bool(self.normalize))
 
     def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         text = backbone.text()
@@ -277,7 +277,7 @@ class TextFeatures(BackboneFeatures):
 
     def _warn_of_feed(self, feed: Feed, extraction: Extraction) -> None:
         source = feed.source
-        n_cut = source.cut.count(extraction.keys) if isinstance(source, TextSource) else 0
+        n_cut = source.cut.count_untold(extraction.keys) if isinstance(source, TextSource) else 0
         if n_cut:
             text = self.backbone_.text()
             warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
 
 from featx import EmbeddingStore, TextFeatures
 from featx.errors import (
@@ -24,6 +28,7 @@ from featx.errors import (
     SampleError,
     SpaceMismatchError,
 )
+from featx.inference.cut_texts import forget_told
 from featx.testing import FeaturesConformance, counted_rows, tiny_text_backbone
 
 # float32 kernels that sum in another order for another batch or padding: of the largest value.
@@ -61,6 +66,11 @@ class TestTextFeatures(FeaturesConformance):
     @pytest.fixture
     def taps(self) -> list[Any]:
         return ["layer1", "pooled", ["layer1", "pooled"]]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process() -> None:
+    forget_told()
 
 
 def close(a: np.ndarray, b: np.ndarray) -> None:
@@ -144,6 +154,7 @@ def test_texts_cut_off_are_counted_whatever_the_cache_holds(tiny: Path, tmp_path
     with counted_rows() as rows, pytest.warns(FeatxWarning, match="^3 of 4 texts") as caught:
         features().transform(["a" * 20, "b", "c" * 20, "a" * 20])
     assert (rows.n, len(caught)) == (1 if cached else 3, 1)
+    features().transform(["b", "c" * 20])  # of which this process has been told
     clone(features()).set_params(max_length=32).fit_transform(["a" * 20])  # no warning: it fits
 
 
@@ -219,6 +230,24 @@ def test_a_folder_that_names_no_pooling_asks_for_one(tmp_path: Path) -> None:
 def test_a_longer_input_than_the_network_has_positions_is_refused(tiny: Path) -> None:
     with pytest.raises(ParameterError, match="the network has 64 positions"):
         TextFeatures(tiny, cache=None, max_length=65).fit(None)
+
+
+def test_values_of_numpy_as_grids_hold_them_are_taken(tiny: Path) -> None:
+    texts = ["one two", "three"]
+    expected = TextFeatures(tiny, cache=None, normalize=True, max_length=40).fit_transform(texts)
+    features = TextFeatures(tiny, cache=None, normalize=np.True_, max_length=np.int64(40))
+    np.testing.assert_array_equal(features.fit_transform(texts), expected)
+
+
+def test_folds_warn_of_no_text_twice(tiny: Path, tmp_path: Path) -> None:
+    texts = ["a" * 20 + letter for letter in "abcdefghijkl"]
+    model = make_pipeline(TextFeatures(tiny, cache=tmp_path, max_length=10), LogisticRegression())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_val_score(model, texts, [0, 1] * 6, cv=3)
+        model.fit(texts, [0, 1] * 6)
+    said = [str(one.message) for one in caught if "cut off" in str(one.message)]
+    assert [words[:10] for words in said] == ["8 of 8 tex", "4 of 4 tex"]
 
 
 @pytest.mark.parametrize(

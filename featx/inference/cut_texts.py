@@ -8,7 +8,7 @@ nothing else, so no failure of the store is raised here: the vectors' own put te
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -19,7 +19,7 @@ from featx.errors import StoreError
 from featx.store.digest import digest_json, keys_array
 from featx.store.store import EmbeddingStore
 
-__all__ = ["SPACE", "CutTexts"]
+__all__ = ["SPACE", "CutTexts", "forget_told"]
 
 SPACE = "cut-texts"
 _DESCRIPTION = {
@@ -28,6 +28,9 @@ _DESCRIPTION = {
     "row": "1",
 }
 _AT_A_TIME = 1 << 16  # digests looked up in one call
+_NOTHING = np.empty(0, dtype=np.uint64)
+_TOLD: dict[bytes, NDArray[np.uint64]] = {}
+"""First words of the digests that warnings of this process have counted, by preprocessing: eight bytes a text cut off."""
 
 
 class CutTexts:
@@ -64,12 +67,34 @@ class CutTexts:
 
     def count(self, keys: NDArray[np.uint8]) -> int:
         """How many of these texts were cut off, by their digests (n, 16); a text that is there twice counts twice."""
-        return sum(self._count(keys[at : at + _AT_A_TIME]) for at in range(0, len(keys), _AT_A_TIME))
+        return sum(len(part) for part in self._found(keys))
 
-    def _count(self, keys: NDArray[np.uint8]) -> int:
-        found = np.zeros(len(keys), dtype=bool)
-        if self._store is not None:
-            with suppress(StoreError):
-                found = self._store.get(SPACE, keys ^ self._turn)[1]
-        rest = keys[~found] if self._new else ()
-        return int(found.sum()) + sum(key.tobytes() in self._new for key in rest)
+    def count_untold(self, keys: NDArray[np.uint8]) -> int:
+        """The same, or 0 where this process has been told of all of them: the folds of a search would say it many times."""
+        n_cut, cut = 0, [_NOTHING]
+        for part in self._found(keys):
+            n_cut += len(part)
+            cut.append(np.unique(part))
+        mine = self._turn.tobytes()
+        told = _TOLD.get(mine, _NOTHING)
+        every = np.union1d(told, np.concatenate(cut))
+        _TOLD[mine] = every
+        return n_cut if len(every) > len(told) else 0
+
+    def _found(self, keys: NDArray[np.uint8]) -> Iterator[NDArray[np.uint64]]:
+        """The first words of those digests that are remembered."""
+        for at in range(0, len(keys), _AT_A_TIME):
+            part = np.ascontiguousarray(keys[at : at + _AT_A_TIME])
+            found = np.zeros(len(part), dtype=bool)
+            if self._store is not None:
+                with suppress(StoreError):
+                    found = self._store.get(SPACE, part ^ self._turn)[1].copy()
+            if self._new:
+                rest = np.flatnonzero(~found)
+                found[rest] = [part[i].tobytes() in self._new for i in rest.tolist()]
+            yield part.view(np.uint64)[found, 0]
+
+
+def forget_told() -> None:
+    """Let warnings count every text anew, as in a new process."""
+    _TOLD.clear()

@@ -211,9 +211,9 @@ def _text(value: Any, index: int) -> Any:
             index=index,
             name=name,
         )
-    how = "value.decode()" if isinstance(value, bytes | bytearray) else "str(value)"
+    how = "Decode it" if isinstance(value, bytes | bytearray) else "Convert it with str"
     raise SampleError(
-        f'expected a string, found {type(value).__name__}. Give {how} if that is its text, or pass on_error="nan".',
+        f'expected a string, found {type(value).__name__}. {how}, or pass on_error="nan".',
         index=index,
         name=name,
     )

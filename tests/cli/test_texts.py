@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import featx as library
+from featx.inference.cut_texts import forget_told
 from featx.testing import counted_rows, tiny_text_backbone
 
 
@@ -191,6 +192,7 @@ def test_what_was_cut_off_is_said_in_the_words_of_the_command_line(
 ) -> None:
     words = ("embed", messages, "-b", encoder, "--max-length", 5, "--cache", tmp_path / "c", "--overwrite")
     for _ in range(2):
+        forget_told()
         ended = featx(*words, "-o", tmp_path / "v")
         assert (
             "60 of 60 texts were cut off at 5 tokens. Fit with a larger --max-length, up to 64" in ended.err

@@ -11,7 +11,7 @@ import pytest
 
 from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import StoreNotWritableError
-from featx.inference.cut_texts import SPACE, CutTexts
+from featx.inference.cut_texts import SPACE, CutTexts, forget_told
 from featx.store.digest import digest_text, keys_array
 from featx.store.store import EmbeddingStore
 
@@ -75,3 +75,18 @@ def test_more_digests_than_are_looked_up_in_one_call(tmp_path: Path) -> None:
     cut = CutTexts(TEXT, EmbeddingStore(tmp_path))
     cut.remember([digest_text("long")])
     assert cut.count(np.repeat(keys_of("long"), 200_000, axis=0)) == 200_000
+
+
+def test_a_process_is_told_of_a_text_once(store: EmbeddingStore | None) -> None:
+    forget_told()
+    cut = CutTexts(TEXT, store)
+    cut.remember(map(digest_text, ["long", "longer", "longest"]))
+    assert cut.count_untold(keys_of("short", "long", "longer", "long")) == 3
+    assert cut.count_untold(keys_of("longer", "long", "short")) == 0
+    assert cut.count_untold(keys_of("longer", "longest")) == 2
+    assert cut.count_untold(keys_of()) == 0
+    other = CutTexts(dataclasses.replace(TEXT, max_length=7), store)
+    other.remember([digest_text("long")])
+    assert other.count_untold(keys_of("long")) == 1
+    forget_told()
+    assert cut.count_untold(keys_of("long")) == 1
