@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
     from featx.embedding import embed, write_embedding
+    from featx.evaluation.evaluate import compare, evaluate
+    from featx.evaluation.evaluations import Comparison, Evaluation
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
@@ -26,13 +28,17 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
+    "Comparison": "featx.evaluation.evaluations",
     "Dataset": "featx.inputs.dataset",
     "EmbeddingStore": "featx.store.store",
+    "Evaluation": "featx.evaluation.evaluations",
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
     "TextFeatures": "featx.features",
+    "compare": "featx.evaluation.evaluate",
     "embed": "featx.embedding",
+    "evaluate": "featx.evaluation.evaluate",
     "export_backbone": "featx.exporting",
     "load": "featx.artifact",
     "make_head": "featx.heads",
@@ -46,14 +52,18 @@ _HOME = {
 
 __all__ = [
     "Backbone",
+    "Comparison",
     "Dataset",
     "EmbeddingStore",
+    "Evaluation",
     "FeatureSpace",
     "ImageFeatures",
     "ImagePreprocess",
     "TextFeatures",
     "__version__",
+    "compare",
     "embed",
+    "evaluate",
     "export_backbone",
     "load",
     "make_head",

@@ -11,12 +11,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
 
 from featx.errors import DatasetError, ParameterError
 
-__all__ = ["Fold", "check_groups", "check_labels", "make_folds", "most_folds"]
+__all__ = [
+    "Fold",
+    "check_groups",
+    "check_labels",
+    "check_target",
+    "make_folds",
+    "most_folds",
+    "regression_folds",
+]
 
 Fold: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Indices of the samples trained on, and of those tested."""
@@ -84,6 +92,69 @@ def make_folds(
         f"groups: in none of {_ATTEMPTS} divisions into {n_splits} folds did every fold train and test every class; the largest "
         f"of {len(sizes)} groups holds {sizes.max()} of {len(labels)} samples. Use fewer folds or smaller groups."
     )
+
+
+def regression_folds(
+    y: ArrayLike | Sequence[Any],
+    groups: ArrayLike | Sequence[Any] | None = None,
+    *,
+    n_splits: int = 5,
+    random_state: int = 0,
+) -> list[Fold]:
+    """Divide samples with a continuous target into shuffled folds of about equal size, groups never on both sides.
+
+    Parameters
+    ----------
+    y, groups, n_splits, random_state
+        As for :func:`make_folds`.
+
+    Raises
+    ------
+    DatasetError
+        Fewer samples or groups than folds.
+    ParameterError
+        Fewer than two folds asked for.
+
+    Examples
+    --------
+    >>> [test.tolist() for _, test in regression_folds([0.1, 0.2, 0.3, 0.4], n_splits=2)]
+    [[2, 3], [0, 1]]
+    """
+    if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
+        raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
+    target = check_target(y)
+    units = np.arange(len(target)) if groups is None else check_groups(groups, len(target))
+    n_units = len(np.unique(units))
+    if n_units < n_splits:
+        raise DatasetError(
+            f"{n_units} samples or groups for {n_splits} folds. Use cv={n_units}, or add some."
+            if n_units > 1
+            else "all samples are of one group. Give at least two groups."
+        )
+    division = GroupKFold(n_splits, shuffle=True, random_state=random_state)
+    return list(division.split(target, groups=units))
+
+
+def check_target(y: ArrayLike | Sequence[Any]) -> NDArray[np.float64]:
+    """The target of a regression as float64, shape (n_samples,).
+
+    Raises
+    ------
+    DatasetError
+        Empty, missing, not finite or no numbers.
+    """
+    values = _column(y, "y")
+    try:
+        target = np.asarray(values.tolist(), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DatasetError(
+            "y: a regressor needs numbers, and these are none. Use a classifier for labels."
+        ) from None
+    if not np.isfinite(target).all():
+        raise DatasetError(
+            f"y: {int((~np.isfinite(target)).sum())} of {len(target)} are infinite. Leave those samples out."
+        )
+    return target
 
 
 def most_folds(y: ArrayLike | Sequence[Any], groups: ArrayLike | Sequence[Any] | None = None) -> int:

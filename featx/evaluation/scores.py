@@ -1,4 +1,4 @@
-"""How good predictions are: the figures that every table of featx shows, defined once."""
+"""How good predictions are: the figures of every comparison of heads, as :mod:`featx.evaluation.figures` defines them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
 from featx.errors import DatasetError, ParameterError
+from featx.evaluation.figures import measure
+from featx.evaluation.outcomes import Outcomes
 
 __all__ = ["Scores", "score_predictions"]
 
@@ -88,21 +89,23 @@ def score_predictions(
             "those classes too, or leave their samples out."
         )
     codes = np.asarray([position[label] for label in labels.tolist()], dtype=np.intp)
-    k = len(known)
-    confusion = confusion_matrix(codes, given.argmax(axis=1), labels=np.arange(k))  # (true, predicted)
-    hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    seen = true > 0
-    return Scores(
-        accuracy=float(hits.sum() / true.sum()),
-        balanced_accuracy=float((hits[seen] / true[seen]).mean()),
-        macro_f1=float((2 * hits[seen] / (true + predicted)[seen]).mean()),
-        roc_auc=_roc_auc(codes, given) if seen.all() else None,
-        log_loss=float(log_loss(codes, given / given.sum(axis=1, keepdims=True), labels=np.arange(k))),
+    rows = np.arange(len(codes))
+    given = given / given.sum(axis=1, keepdims=True)
+    outcomes = Outcomes(
+        truth=codes,
+        predicted=given.argmax(axis=1),
+        folds=np.zeros_like(rows),
+        units=rows,
+        samples=rows,
+        classes=known,
+        scores=given,
+        proba=given,
     )
-
-
-def _roc_auc(codes: NDArray[np.intp], proba: NDArray[np.float64]) -> float:
-    if proba.shape[1] == 2:
-        return float(roc_auc_score(codes, proba[:, 1]))
-    one_against_rest = [roc_auc_score(codes == c, proba[:, c]) for c in range(proba.shape[1])]
-    return float(np.mean(one_against_rest))
+    figures = {name: float(values[0]) for name, values in measure(outcomes).items()}
+    return Scores(
+        accuracy=figures["accuracy"],
+        balanced_accuracy=figures["balanced_accuracy"],
+        macro_f1=figures["macro_f1"],
+        roc_auc=None if np.isnan(figures["roc_auc"]) else figures["roc_auc"],
+        log_loss=figures["log_loss"],
+    )

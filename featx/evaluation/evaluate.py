@@ -1,0 +1,336 @@
+"""``evaluate``: what a model is worth on samples it has not seen, in one call that is hard to fool oneself with.
+
+Owns the order of things: embed once, look for leaks, decide what stays together, fit and predict fold by fold, judge with
+intervals.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
+
+from featx.errors import DatasetError, FeatxWarning, ParameterError, did_you_mean
+from featx.evaluation.evaluations import Comparison, CurvePoint, Evaluation
+from featx.evaluation.out_of_fold import (
+    CALIBRATIONS,
+    Task,
+    Threshold,
+)
+from featx.evaluation.outcomes import check_how
+from featx.evaluation.plans import Plan
+from featx.evaluation.subjects import Subject, embed_once, findings, read_data
+from featx.heads import make_head, search_scoring
+
+__all__ = ["compare", "evaluate"]
+
+_INNER_FOLDS = 3  # as many as the search of heads takes; see featx.evaluation.compare
+_ON_LEAK = ("group", "warn", "raise")
+DataLike: TypeAlias = Any
+
+
+def evaluate(
+    estimator: Any,
+    X: Any,
+    y: ArrayLike | Sequence[Any] | None = None,
+    *,
+    groups: ArrayLike | Sequence[Any] | None = None,
+    split: ArrayLike | Sequence[Any] | None = None,
+    cv: int | str = 5,
+    param_grid: Mapping[str, Sequence[Any]] | None = None,
+    scoring: Any = None,
+    calibrate: str | None = None,
+    aggregate: str | None = None,
+    positive: Any = None,
+    at_specificity: float | None = 0.9,
+    at_sensitivity: float | None = 0.9,
+    on_leak: str = "group",
+    learning_curve: Sequence[float] = (),
+    n_bootstrap: int = 2_000,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    name: str | None = None,
+    verbose: bool = False,
+) -> Evaluation:
+    """Evaluate an estimator on samples that it was not fitted on, with 95 % intervals.
+
+    Every sample is predicted once, by a model whose training part held neither it, nor a copy of it, nor any other sample of its
+    group. Where the data have a split, one model is fitted on the part ``train`` and the other parts are predicted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier or regressor, usually a Pipeline whose first step is an :class:`featx.ImageFeatures` or
+        :class:`featx.TextFeatures`: its vectors are then computed once for everything. Never fitted itself; clones are. A
+        string names a head (:func:`featx.make_head`) for X that are numbers.
+    X : sequence of samples, array of shape (n_samples, n_features), Dataset, or path of a data set
+        A data set brings labels, groups and split with it.
+    y : array-like of shape (n_samples,), optional
+        Labels, or the target of a regressor.
+    groups : array-like of shape (n_samples,), optional
+        What belongs together, such as the slices of a patient. Kept together in folds; drawn as a whole by the bootstrap.
+    split : array-like of shape (n_samples,), optional
+        ``"train"`` and the names of held-out parts; ``""`` is a sample not used.
+    cv : int or "prefit"
+        Folds, where there is no split: stratified, and grouped where groups or copies are known. ``"prefit"`` fits nothing: X
+        are new samples for a fitted estimator.
+    param_grid : dict, optional
+        Searched inside each training part (nested), on 3 folds of it. Keys as for ``GridSearchCV``.
+    scoring : str or callable, optional
+        What the search goes by; None takes the log loss with classes weighing the same, balanced accuracy without
+        probabilities, R2 for a regressor.
+    calibrate : "sigmoid" or "isotonic", optional
+        Calibrate probabilities on folds of each training part (``CalibratedClassifierCV``).
+    aggregate : "mean", "median", "max" or "vote", optional
+        Judge groups: predictions of a group's samples become one. See :func:`featx.evaluation.outcomes.aggregate`.
+    positive : label, optional
+        Of two classes the one that sensitivity is about; None takes the second in sorted order.
+    at_specificity, at_sensitivity : float or None
+        For two classes: thresholds are chosen inside each training part to reach this specificity (sensitivity) there, and
+        what they reach on the test part is reported.
+    on_leak : "group", "warn" or "raise"
+        What to do about copies of samples: keep them, and the groups they connect, together in folds; only warn; or refuse.
+    learning_curve : sequence of float
+        Shares of the training part, such as ``(0.1, 0.25, 0.5)``, to fit on as well.
+    n_bootstrap : int
+        Draws for the intervals.
+    random_state : int
+        Seed of folds and draws.
+    n_jobs : int, optional
+        Threads that each take a fold; None takes this process's share of the cores.
+    name : str, optional
+        For tables; None describes the estimator.
+    verbose : bool
+        Show progress.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DatasetError
+        Labels, groups or a split that allow no honest evaluation; leaks, with ``on_leak="raise"``.
+    ParameterError, SampleError, BackboneError
+
+    Warns
+    -----
+    FeatxWarning
+        For each leak.
+
+    Notes
+    -----
+    Intervals are by bootstrap over units, :mod:`featx.evaluation.bootstrap` says which and why. They hold for the models as they
+    were trained: other training data would add to them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> found = evaluate("logistic", X, y, n_bootstrap=200)
+    >>> bool(found["roc_auc"].low > 0.97)
+    True
+    """
+    _check(on_leak, calibrate, aggregate, learning_curve)
+    model = make_head(estimator) if isinstance(estimator, str) else estimator
+    data = read_data(X, y, groups=groups, split=split)
+    subject = embed_once(model, data, grid=param_grid, prefit=cv == "prefit", verbose=verbose)
+    task = _task(
+        subject,
+        param_grid,
+        scoring,
+        calibrate,
+        aggregate,
+        positive,
+        _thresholds(at_specificity, at_sensitivity),
+    )
+    found = findings(subject)
+    leaks = found.leaks_for(on_leak)
+    if leaks and on_leak == "raise":
+        raise DatasetError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
+    for leak in leaks:
+        warnings.warn(str(leak), FeatxWarning, stacklevel=2)
+    units = found.units if on_leak == "group" else found.given_units
+    plan = Plan.of(subject, task, units, cv, random_state)
+    with threadpool_limits(limits=1, user_api="blas"):
+        rows, of_groups, fits = plan.run(task, n_jobs, verbose)
+        judged = plan.judge(rows, of_groups, task, n_bootstrap, random_state)
+        curve = tuple(
+            plan.thinned(share, random_state).point(
+                task, judged[0], n_jobs, n_bootstrap, random_state, verbose
+            )
+            for share in sorted(learning_curve)
+        )
+    if curve:
+        whole = float(np.mean([len(train) for train, _ in plan.folds]))
+        curve += (CurvePoint(n_train=whole, estimate=judged[0].figures[judged[0].headline]),)
+    return Evaluation(
+        name=name or subject.words,
+        judgements=judged,
+        leaks=leaks,
+        fits=fits,
+        classes=task.classes,
+        positive=None if task.classes is None or len(task.classes) != 2 else str(task.classes[task.positive]),
+        n_samples=len(subject.y),
+        n_units=int(units.max()) + 1,
+        n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
+        kept_together=found.words if on_leak == "group" else found.given_words,
+        settings=_settings(locals()),
+        spaces=subject.spaces,
+        data_digest=subject.digest(),
+        names=subject.names,
+        samples=subject.samples,
+        modality=subject.modality,
+        skipped=subject.skipped,
+        curve=curve,
+    )
+
+
+def compare(
+    estimators: Mapping[str, Any] | Sequence[Any],
+    X: Any,
+    y: ArrayLike | Sequence[Any] | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Evaluate several estimators on the same folds and the same bootstrap draws.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator, or sequence of estimators
+        By name; unnamed ones are described by what they are.
+    X, y
+        As for :func:`evaluate`.
+    **settings
+        Of :func:`evaluate`, for all of them.
+
+    Returns
+    -------
+    Comparison
+        With paired differences: two figures whose intervals overlap can differ beyond doubt.
+
+    Raises
+    ------
+    ParameterError
+        None to compare, or two of one name.
+    DatasetError, SampleError, BackboneError
+    """
+    named = (
+        list(estimators.items()) if isinstance(estimators, Mapping) else [(None, each) for each in estimators]
+    )
+    if isinstance(estimators, str) or not named:
+        raise ParameterError("compare: expected estimators by name, or a list of them.")
+    evaluations: list[Evaluation] = []
+    for title, estimator in named:
+        with warnings.catch_warnings():
+            if evaluations:  # every leak was said once
+                warnings.simplefilter("ignore", FeatxWarning)
+            found = evaluate(estimator, X, y, **{**settings, "name": title})
+        evaluations.append(found)
+    names = [evaluation.name for evaluation in evaluations]
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise ParameterError(f"compare: two are named {twice!r}. Give a dict of names to estimators.")
+    return Comparison(evaluations=tuple(evaluations))
+
+
+def _task(
+    subject: Subject,
+    grid: Any,
+    scoring: Any,
+    calibrate: str | None,
+    how: str | None,
+    positive: Any,
+    thresholds: tuple[Threshold, ...],
+) -> Task:
+    if how is not None:
+        check_how(how, regression=subject.classes is None)
+        if subject.groups is None:
+            raise ParameterError(
+                f"aggregate={how!r}: there are no groups to make one prediction of. Give groups."
+            )
+    if subject.classes is None:
+        if calibrate is not None or positive is not None:
+            raise ParameterError("calibrate and positive are for classifiers, and this is a regressor.")
+        return Task(classes=None, grid=grid, scoring=scoring or "r2", how=how)
+    two = len(subject.classes) == 2
+    at = 1
+    if positive is not None:
+        known = subject.classes.tolist()
+        if not two or positive not in known:
+            raise ParameterError(
+                f"positive={positive!r}: expected one of two classes, and these are {', '.join(map(repr, known[:10]))}."
+            )
+        at = known.index(positive)
+    by = scoring
+    if by is None:
+        by = (
+            search_scoring("logistic") if hasattr(subject.estimator, "predict_proba") else "balanced_accuracy"
+        )
+    scored = hasattr(subject.estimator, "predict_proba") or hasattr(subject.estimator, "decision_function")
+    return Task(
+        classes=subject.classes,
+        positive=at,
+        grid=grid,
+        scoring=by,
+        calibrate=calibrate,
+        thresholds=thresholds if two and scored else (),
+        how=how,
+    )
+
+
+def _thresholds(at_specificity: float | None, at_sensitivity: float | None) -> tuple[Threshold, ...]:
+    found = []
+    for of, share in (("specificity", at_specificity), ("sensitivity", at_sensitivity)):
+        if share is None:
+            continue
+        if not 0 < share <= 1:
+            raise ParameterError(
+                f"at_{of}={share!r}: expected a share above 0 and at most 1, such as 0.9, or None."
+            )
+        found.append(Threshold(of=of, at_least=float(share)))
+    return tuple(found)
+
+
+def _check(on_leak: str, calibrate: str | None, how: str | None, curve: Sequence[float]) -> None:
+    if on_leak not in _ON_LEAK:
+        raise ParameterError(
+            f"on_leak={on_leak!r}: expected one of {', '.join(map(repr, _ON_LEAK))}.{did_you_mean(str(on_leak), _ON_LEAK)}"
+        )
+    if calibrate is not None and calibrate not in CALIBRATIONS:
+        raise ParameterError(
+            f"calibrate={calibrate!r}: expected None or one of {', '.join(map(repr, CALIBRATIONS))}."
+        )
+    if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
+        raise ParameterError(
+            f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
+        )
+
+
+_SETTINGS = (
+    "cv",
+    "calibrate",
+    "aggregate",
+    "at_specificity",
+    "at_sensitivity",
+    "on_leak",
+    "learning_curve",
+    "n_bootstrap",
+    "random_state",
+)
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: given[name] for name in _SETTINGS}
+    grid = given["param_grid"]
+    return {
+        **plain,
+        "learning_curve": list(plain["learning_curve"]),
+        "param_grid": None
+        if grid is None
+        else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
+        "estimator": repr(given["model"]),
+    }

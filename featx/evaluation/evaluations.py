@@ -1,0 +1,337 @@
+"""What an evaluation found: figures with intervals for each held-out part, what leaked, what was chosen in each fold.
+
+Owns results and their tables and plain forms; computes nothing. Nothing here names a group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import SampleError
+from featx.evaluation.bootstrap import Estimate, difference
+from featx.evaluation.figures import figure_of
+from featx.evaluation.leaks import Leak
+from featx.evaluation.out_of_fold import FoldFit
+from featx.evaluation.outcomes import Outcomes
+from featx.outputs import check_output, write_output
+
+__all__ = ["Comparison", "CurvePoint", "Evaluation", "Judgement"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judgement:
+    """Figures of one set of predictions on samples that the models had not seen.
+
+    Parameters
+    ----------
+    part : str
+        What was predicted: ``"5 folds"``, ``"test"``, ``"test, unseen only"`` ...
+    level : "sample" or "group"
+        What a row is.
+    outcomes : Outcomes
+        Truth and predictions.
+    figures : dict of str to Estimate
+        By the names of :data:`featx.evaluation.figures.FIGURES`, headline first.
+    by_class : dict of str to dict of str to Estimate
+        ``precision``, ``recall`` and ``f1`` of each class, by label.
+    n_units : int
+        Independent units (groups, else samples) that the bootstrap drew.
+    calibration_by_chance : float or None
+        The calibration error that perfectly calibrated probabilities would show, on average, on as many independent rows. A
+        measured error not far above it is no sign of bad calibration.
+    """
+
+    part: str
+    level: str
+    outcomes: Outcomes
+    figures: dict[str, Estimate]
+    by_class: dict[str, dict[str, Estimate]]
+    n_units: int
+    calibration_by_chance: float | None = None
+
+    @property
+    def headline(self) -> str:
+        """Name of the figure to quote: balanced accuracy, or R2."""
+        return next(iter(self.figures))
+
+    @property
+    def confusion(self) -> NDArray[np.intp]:
+        """Rows by true class and predicted class, shape (k, k); empty for a regression."""
+        if self.outcomes.classes is None:
+            return np.zeros((0, 0), dtype=np.intp)
+        k = len(self.outcomes.classes)
+        pairs = self.outcomes.truth * k + self.outcomes.predicted
+        return np.bincount(pairs.astype(np.intp), minlength=k * k).reshape(k, k)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": self.part,
+            "level": self.level,
+            "n": len(self.outcomes),
+            "n_units": self.n_units,
+            "figures": {name: estimate.to_dict() for name, estimate in self.figures.items()},
+            "by_class": {
+                label: {name: estimate.to_dict() for name, estimate in figures.items()}
+                for label, figures in self.by_class.items()
+            },
+            "confusion": self.confusion.tolist(),
+            "calibration_by_chance": self.calibration_by_chance,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """The headline figure of models that were fitted on a part of each training part.
+
+    Parameters
+    ----------
+    n_train : float
+        Training samples, mean over folds.
+    estimate : Estimate
+        On the same test samples as everything else.
+    """
+
+    n_train: float
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """Everything that :func:`featx.evaluate` found.
+
+    Parameters
+    ----------
+    name : str
+        Of what was evaluated.
+    judgements : tuple of Judgement
+        The one to quote first.
+    leaks : tuple of Leak
+        Why figures may flatter.
+    fits : tuple of FoldFit
+        A fit a fold.
+    classes : ndarray or None
+        Sorted labels; None for a regression.
+    positive : str or None
+        Of two classes the one that sensitivity is about.
+    n_samples, n_units : int
+        Samples evaluated, and the units that folds kept together.
+    n_groups : int or None
+        Groups that the data name.
+    kept_together : str
+        What a unit is, in words.
+    settings : dict
+        Everything that decides the result beside data and estimator; plain values.
+    spaces : tuple of str
+        Ids of the feature spaces that were used.
+    data_digest : str
+        Of contents, labels, groups and split: equal for the same data in the same order.
+    names : tuple of str
+        Of the samples.
+    samples : sequence
+        For pictures in the report.
+    modality : {"image", "text"} or None
+        None where X are numbers.
+    skipped : tuple of SampleError
+        Samples left out because they could not be read.
+    curve : tuple of CurvePoint
+        The learning curve, where asked for.
+    """
+
+    name: str
+    judgements: tuple[Judgement, ...]
+    leaks: tuple[Leak, ...]
+    fits: tuple[FoldFit, ...]
+    classes: NDArray[Any] | None
+    positive: str | None
+    n_samples: int
+    n_units: int
+    n_groups: int | None
+    kept_together: str
+    settings: dict[str, Any]
+    spaces: tuple[str, ...]
+    data_digest: str
+    names: tuple[str, ...]
+    samples: Sequence[Any]
+    modality: str | None
+    skipped: tuple[SampleError, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def main(self) -> Judgement:
+        """The judgement to quote."""
+        return self.judgements[0]
+
+    def __getitem__(self, figure: str) -> Estimate:
+        """An estimate of :attr:`main` by the figure's name."""
+        return self.main.figures[figure]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can say; without predictions, samples and names of groups."""
+        return {
+            "name": self.name,
+            "classes": None if self.classes is None else self.classes.tolist(),
+            "positive": self.positive,
+            "n_samples": self.n_samples,
+            "n_groups": self.n_groups,
+            "n_units": self.n_units,
+            "kept_together": self.kept_together,
+            "judgements": [judgement.to_dict() for judgement in self.judgements],
+            "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
+            "folds": [
+                {
+                    "n_train": fit.n_train,
+                    "n_test": fit.n_test,
+                    "fit_time_s": fit.fit_time_s,
+                    "params": {name: _plain(value) for name, value in fit.params.items()},
+                    "thresholds": fit.thresholds,
+                }
+                for fit in self.fits
+            ],
+            "learning_curve": [
+                {"n_train": point.n_train, **point.estimate.to_dict()} for point in self.curve
+            ],
+            "settings": self.settings,
+            "spaces": list(self.spaces),
+            "data_digest": self.data_digest,
+            "skipped": [
+                {"file": error.name, "index": error.index, "place": error.place, "reason": error.message}
+                for error in self.skipped
+            ],
+        }
+
+    def to_json(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write :meth:`to_dict` to a file.
+
+        Raises
+        ------
+        OutputError
+        """
+        target = Path(path)
+        check_output(target, overwrite=overwrite)
+        text = (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode()
+        write_output(target, lambda file: file.write(text))
+
+    def format_table(self) -> str:
+        """Figures for people: a line each, with its interval."""
+        lines = [self.name] if self.name else []
+        for judgement in self.judgements:
+            noun = "groups" if judgement.level == "group" else "samples"
+            of = (
+                ""
+                if judgement.n_units == len(judgement.outcomes)
+                else f" of {judgement.n_units} {self.kept_together}"
+            )
+            lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{of}", ""]
+            lines += [f"  {'':<34}{'value':>8}   95 % interval"]
+            for name, estimate in judgement.figures.items():
+                interval = (
+                    "-" if estimate.low is None else f"{_number(estimate.low)} to {_number(estimate.high)}"
+                )
+                if name == "calibration_error" and judgement.calibration_by_chance is not None:
+                    interval = f"{judgement.calibration_by_chance:.3f} by chance alone"
+                lines.append(f"  {figure_of(name).title:<34}{_number(estimate.value):>8}   {interval}")
+            lines.append("")
+        lines += [f"Beware: {leak}" for leak in self.leaks]
+        return "\n".join(lines).rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """Several evaluations on the same folds and the same bootstrap draws.
+
+    Parameters
+    ----------
+    evaluations : tuple of Evaluation
+        In the order asked for.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def best(self) -> Evaluation:
+        """The one with the highest headline figure to three decimals; of equals the first."""
+        headline = self.evaluations[0].main.headline
+        return max(self.evaluations, key=lambda each: round(each[headline].value, 3))
+
+    def difference(self, a: str, b: str, figure: str | None = None) -> Estimate:
+        """The paired difference ``a - b`` of a figure (default: the headline), with its interval.
+
+        Raises
+        ------
+        KeyError
+            No evaluation of that name.
+        """
+        named = {evaluation.name: evaluation for evaluation in self.evaluations}
+        name = self.evaluations[0].main.headline if figure is None else figure
+        return difference(named[a][name], named[b][name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; differences are the best one's to each other one."""
+        best = self.best
+        return {
+            "best": best.name,
+            "evaluations": [evaluation.to_dict() for evaluation in self.evaluations],
+            "differences": {
+                other.name: self.difference(best.name, other.name).to_dict()
+                for other in self.evaluations
+                if other is not best
+            },
+        }
+
+    def format_table(self) -> str:
+        """A line an evaluation: figures with intervals, and how far the best one is ahead."""
+        best, shown = self.best, _columns(self.evaluations[0].main.figures)
+        width = max(len(evaluation.name) for evaluation in self.evaluations) + 2
+        lines = [
+            "  "
+            + " " * width
+            + "".join(f"{figure_of(name).title:<24}" for name in shown)
+            + "best is ahead by"
+        ]
+        for evaluation in self.evaluations:
+            cells = "".join(f"{_cell(evaluation[name]):<24}" for name in shown)
+            ahead = "" if evaluation is best else _cell(self.difference(best.name, evaluation.name))
+            mark = "*" if evaluation is best else " "
+            lines.append(f"{mark} {evaluation.name:<{width}}{cells}{ahead}")
+        main = best.main
+        noun = "groups" if main.level == "group" else "samples"
+        lines.append(
+            f"{main.part}: {len(main.outcomes)} {noun}. 95 % intervals, differences paired. * highest "
+            f"{figure_of(main.headline).title} (of equals the first); the best of several figures flatters itself."
+        )
+        return "\n".join(lines)
+
+
+def _columns(figures: Mapping[str, Estimate]) -> list[str]:
+    return [
+        name
+        for name in ("balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "r2", "mae")
+        if name in figures
+    ]
+
+
+def _cell(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return _number(estimate.value)
+    return f"{_number(estimate.value)} ({_number(estimate.low)}, {_number(estimate.high)})"
+
+
+def _number(value: float | None) -> str:
+    if value is None or np.isnan(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

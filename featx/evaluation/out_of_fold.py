@@ -1,0 +1,301 @@
+"""Predictions by models that had not seen the sample: fitted fold by fold, searched, calibrated and given thresholds inside.
+
+Invariant: whatever is chosen for a fold (parameters, calibration, threshold) is chosen on folds of its training part, which keep
+the same units together. The test part of a fold is predicted once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+
+from featx.errors import ParameterError
+from featx.evaluation.folds import Fold
+from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.svm import SupportVectorClassifier
+
+__all__ = ["CALIBRATIONS", "FoldFit", "Task", "Threshold", "fit_and_predict", "fitted_with", "predict_with"]
+
+CALIBRATIONS = ("sigmoid", "isotonic")
+"""Methods of scikit-learn's ``CalibratedClassifierCV``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A rule by which a threshold is chosen in training, for two classes.
+
+    Parameters
+    ----------
+    of : "specificity" or "sensitivity"
+        What the threshold is to reach in training, as narrowly as possible.
+    at_least : float
+        Share, 0 to 1.
+    """
+
+    of: str
+    at_least: float
+
+    @property
+    def name(self) -> str:
+        """As figures show it, such as ``specificity 0.9``."""
+        return f"{self.of} {self.at_least:g}"
+
+    def choose(self, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+        """The threshold (a row passes at or above it) that reaches the share on these rows."""
+        if self.of == "sensitivity":
+            hits = np.sort(scores[positive])[::-1]
+            return float(hits[max(0, int(np.ceil(self.at_least * len(hits) - 1e-9)) - 1)])
+        misses = np.sort(scores[~positive])
+        below = int(np.ceil(self.at_least * len(misses) - 1e-9))  # as many have to stay below
+        return float(np.nextafter(misses[below - 1], np.inf)) if below else float(misses[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is asked of every fold.
+
+    Parameters
+    ----------
+    classes : ndarray, shape (k,), or None
+        Sorted labels; None for a regression.
+    positive : int
+        Of two classes, the position of the one that thresholds are about.
+    grid : mapping or None
+        Searched inside each fold.
+    scoring : str, callable or None
+        What the search goes by.
+    calibrate : "sigmoid", "isotonic" or None
+    thresholds : tuple of Threshold
+    how : str or None
+        How predictions of a group become one; see :func:`featx.evaluation.outcomes.aggregate`.
+    """
+
+    classes: NDArray[Any] | None
+    positive: int = 1
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]] | None = None
+    scoring: Any = None
+    calibrate: str | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    how: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldFit:
+    """What one fold's fit chose and took.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Samples.
+    fit_time_s : float
+        Search, calibration and thresholds included.
+    params : dict
+        What the search chose; empty without one.
+    thresholds : dict of str to float
+        By name, for samples; for groups with ``(groups)`` behind it.
+    """
+
+    n_train: int
+    n_test: int
+    fit_time_s: float
+    params: dict[str, Any] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+def fit_and_predict(
+    estimator: BaseEstimator,
+    X: Any,
+    y: NDArray[Any],
+    fold: Fold,
+    inner: Sequence[Fold],
+    task: Task,
+    *,
+    number: int,
+    units: NDArray[np.intp],
+    groups: NDArray[np.intp] | None,
+) -> tuple[Outcomes, Outcomes | None, FoldFit]:
+    """Fit on a fold's training part and predict its test part.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted here; a clone is.
+    X : indexable of n_samples
+    y : ndarray, shape (n_samples,)
+        Positions in ``task.classes``, or targets.
+    fold : (train, test)
+        Indices.
+    inner : sequence of (train, test)
+        Folds of the training part, as positions in it; empty where nothing is to be chosen.
+    task : Task
+    number : int
+        Of the fold.
+    units : ndarray of int, shape (n_samples,)
+        What folds keep together and the bootstrap draws.
+    groups : ndarray of int, shape (n_samples,), or None
+        What ``task.how`` makes one prediction of.
+
+    Returns
+    -------
+    outcomes : Outcomes
+        A row a sample of the test part.
+    of_groups : Outcomes or None
+        A row a group, where ``task.how`` is given.
+    fit : FoldFit
+    """
+    train, test = fold
+    started_s = time.perf_counter()
+    part, targets = _safe_indexing(X, train), y[train]
+    labels = targets if task.classes is None else task.classes[targets]
+    model, params = _searched(estimator, part, labels, inner, task, units[train])
+    if task.calibrate is not None:
+        model = CalibratedClassifierCV(model, method=task.calibrate, cv=list(inner), ensemble=False)
+    chosen: dict[str, float] = {}
+    chosen_of_groups: dict[str, float] = {}
+    if task.thresholds and task.classes is not None:
+        unseen = _unseen(model, part, labels, targets, inner, task, units[train])
+        chosen = _choose(unseen, task)
+        if task.how is not None and groups is not None:
+            chosen_of_groups = _choose(aggregate(unseen, groups[train][unseen.samples], task.how), task)
+    fitted = fitted_with(clone(model), part, labels, units[train])
+    took_s = time.perf_counter() - started_s
+    outcomes = _predict(fitted, _safe_indexing(X, test), y[test], task)
+    outcomes = replace(
+        outcomes, folds=np.full(len(test), number, dtype=np.intp), units=units[test], samples=test
+    )
+    of_groups = None
+    if task.how is not None and groups is not None:
+        of_groups = _decided(aggregate(outcomes, groups[test], task.how), chosen_of_groups, task)
+    named = {**chosen, **{f"{name} (groups)": value for name, value in chosen_of_groups.items()}}
+    fit = FoldFit(n_train=len(train), n_test=len(test), fit_time_s=took_s, params=params, thresholds=named)
+    return _decided(outcomes, chosen, task), of_groups, fit
+
+
+def fitted_with(model: Any, X: Any, y: NDArray[Any], units: NDArray[np.intp] | None) -> Any:
+    """The model fitted, its support vector machines told which rows belong together."""
+    routed = {} if units is None else {f"{path}groups": units for path in _group_takers(model)}
+    with config_context(
+        enable_metadata_routing=False
+    ):  # under routing a Pipeline would take no ``svm__groups``
+        return model.fit(X, y, **routed)
+
+
+def predict_with(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
+    """Outcomes of a model that is fitted already, as one fold; a unit a sample."""
+    return _predict(fitted, X, y, task)
+
+
+def _group_takers(model: Any, prefix: str = "") -> list[str]:
+    """Parameter paths of the steps whose ``fit`` takes groups for calibration folds of its own."""
+    if isinstance(model, SupportVectorClassifier):
+        return [prefix]
+    if isinstance(model, CalibratedClassifierCV):
+        return _group_takers(model.estimator, prefix)
+    if isinstance(model, Pipeline):  # a Pipeline hands parameters to steps, and to steps of its last Pipeline
+        return [path for name, step in model.steps for path in _group_takers(step, f"{prefix}{name}__")]
+    return []
+
+
+def _searched(
+    estimator: BaseEstimator,
+    part: Any,
+    labels: NDArray[Any],
+    inner: Sequence[Fold],
+    task: Task,
+    units: NDArray[np.intp],
+) -> tuple[BaseEstimator, dict[str, Any]]:
+    """An unfitted clone with the parameters that do best on the inner folds, and these."""
+    if task.grid is None:
+        return clone(estimator), {}
+    with config_context(enable_metadata_routing=False), joblib.parallel_config("threading"):
+        search = GridSearchCV(
+            clone(estimator),
+            task.grid,
+            scoring=task.scoring,
+            cv=list(inner),
+            refit=False,
+            error_score="raise",
+        )
+        routed = {f"{path}groups": units for path in _group_takers(estimator)}
+        search.fit(part, labels, **routed)
+    if isinstance(search.best_params_, dict):
+        return clone(estimator).set_params(**search.best_params_), dict(search.best_params_)
+    raise ParameterError("param_grid: the search found no parameters.")
+
+
+def _unseen(
+    model: Any,
+    part: Any,
+    labels: NDArray[Any],
+    targets: NDArray[np.intp],
+    inner: Sequence[Fold],
+    task: Task,
+    units: NDArray[np.intp],
+) -> Outcomes:
+    """Outcomes of the training part's samples by models of its inner folds; ``samples`` are positions in the part."""
+    found = []
+    for train, test in inner:
+        fitted = fitted_with(clone(model), _safe_indexing(part, train), labels[train], units[train])
+        rows = _predict(fitted, _safe_indexing(part, test), targets[test], task)
+        # All as of one fold: thresholds are set over all of them, and a group's rows are in one of them anyway.
+        found.append(replace(rows, units=units[test], samples=test))
+    return concatenate(found)
+
+
+def _predict(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
+    n = len(y)
+    blank = np.zeros(n, dtype=np.intp)
+    if task.classes is None:
+        values = np.asarray(fitted.predict(X), dtype=np.float64).reshape(-1)
+        return Outcomes(truth=y, predicted=values, folds=blank, units=np.arange(n), samples=np.arange(n))
+    known = {label: i for i, label in enumerate(task.classes.tolist())}
+    columns = np.asarray([known[label] for label in np.asarray(fitted.classes_).tolist()], dtype=np.intp)
+    proba = scores = None
+    if hasattr(fitted, "predict_proba"):
+        proba = np.zeros((n, len(task.classes)))
+        proba[:, columns] = fitted.predict_proba(X)
+        scores = proba
+    elif hasattr(fitted, "decision_function"):
+        given = np.asarray(fitted.decision_function(X), dtype=np.float64)
+        if given.ndim == 1:
+            given = np.column_stack([-given, given])
+        if given.shape[1] == len(columns):  # one-against-one machines give a column a pair
+            scores = np.full((n, len(task.classes)), -np.inf)
+            scores[:, columns] = given
+    predicted = np.asarray([known[label] for label in np.asarray(fitted.predict(X)).tolist()], dtype=np.intp)
+    return Outcomes(
+        truth=y,
+        predicted=predicted,
+        folds=blank,
+        units=np.arange(n),
+        samples=np.arange(n),
+        classes=task.classes,
+        scores=scores,
+        proba=proba,
+    )
+
+
+def _choose(unseen: Outcomes, task: Task) -> dict[str, float]:
+    if unseen.scores is None:
+        return {}
+    scores, positive = unseen.scores[:, task.positive], unseen.truth == task.positive
+    return {threshold.name: threshold.choose(scores, positive) for threshold in task.thresholds}
+
+
+def _decided(outcomes: Outcomes, thresholds: dict[str, float], task: Task) -> Outcomes:
+    if not thresholds or outcomes.scores is None:
+        return outcomes
+    scores = outcomes.scores[:, task.positive]
+    return replace(outcomes, decisions={name: scores >= at for name, at in thresholds.items()})

@@ -1,0 +1,192 @@
+"""Who is fitted on what and judged on what: folds or a given split, and the smaller training parts of a learning curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DatasetError
+from featx.evaluation.evaluations import CurvePoint, Judgement
+from featx.evaluation.folds import Fold, make_folds, most_folds, regression_folds
+from featx.evaluation.judging import judge
+from featx.evaluation.leaks import TRAIN
+from featx.evaluation.out_of_fold import FoldFit, Task, fit_and_predict, predict_with
+from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.evaluation.subjects import Subject
+from featx.progress import progress_bar
+
+__all__ = ["Plan"]
+
+_INNER_FOLDS = 3  # as many as the search of heads takes; see featx.evaluation.compare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """Who is fitted on what and judged on what. Make with :meth:`of`.
+
+    Parameters
+    ----------
+    subject : Subject
+    units : ndarray of int, shape (n,)
+        What folds keep together and the bootstrap draws.
+    folds : tuple of (train, test)
+        One where the data have a split; its training part is empty where nothing is fitted.
+    inner : tuple of tuple of (train, test)
+        Folds of each training part, as positions in it; empty where nothing is to be chosen.
+    parts : ndarray of str, shape (n,), or None
+        The part of each sample, where the data have a split.
+    """
+
+    subject: Subject
+    units: NDArray[np.intp]
+    folds: tuple[Fold, ...]
+    inner: tuple[tuple[Fold, ...], ...]
+    parts: NDArray[Any] | None
+
+    @classmethod
+    def of(cls, subject: Subject, task: Task, units: NDArray[np.intp], cv: int | str, seed: int) -> Plan:
+        """The folds of a subject.
+
+        Raises
+        ------
+        DatasetError
+            Labels, groups or a split that allow none.
+        ParameterError
+            A `cv` that is none.
+        """
+        labels = subject.y if task.classes is None else task.classes[subject.y]
+        kept = units if int(units.max()) + 1 < len(units) else None  # samples of their own are no groups
+        choosing = task.grid is not None or task.calibrate is not None or bool(task.thresholds)
+        everything = np.arange(len(units))
+        if cv == "prefit":
+            parts = np.full(len(units), "new samples") if subject.split is None else subject.split
+            used = everything if subject.split is None else np.flatnonzero(parts != "")
+            return cls(subject=subject, units=units, folds=((used[:0], used),), inner=((),), parts=parts)
+        make = regression_folds if task.classes is None else make_folds
+        if subject.split is not None:
+            train = np.flatnonzero(subject.split == TRAIN)
+            held = np.flatnonzero((subject.split != TRAIN) & (subject.split != ""))
+            if not len(train) or not len(held):
+                raise DatasetError(
+                    f"split: {len(train)} samples in {TRAIN!r} and {len(held)} in other parts; both are needed. Leave the split "
+                    "out to cross-validate."
+                )
+            folds: tuple[Fold, ...] = ((train, held),)
+        else:
+            folds = tuple(make(labels, kept, n_splits=cv, random_state=seed))  # type: ignore[arg-type]  # checked there
+        inner = tuple(
+            tuple(_inner(labels[train], None if kept is None else kept[train], task, seed))
+            if choosing
+            else ()
+            for train, _ in folds
+        )
+        return cls(subject=subject, units=units, folds=folds, inner=inner, parts=subject.split)
+
+    def run(
+        self, task: Task, n_jobs: int | None, verbose: bool
+    ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...]]:
+        """Predictions of samples and of groups, and a fit a fold."""
+        subject = self.subject
+        if not len(self.folds[0][0]):
+            return self._prefit(task)
+
+        def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit]:
+            return fit_and_predict(
+                subject.estimator,
+                subject.X,
+                subject.y,
+                self.folds[number],
+                self.inner[number],
+                task,
+                number=number,
+                units=self.units,
+                groups=subject.groups,
+            )
+
+        done = []
+        workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        with progress_bar(len(self.folds), "evaluating", enabled=verbose) as progress:
+            parallel = joblib.Parallel(n_jobs=workers, require="sharedmem", return_as="generator")
+            for result in parallel(joblib.delayed(one)(number) for number in range(len(self.folds))):
+                done.append(result)
+                progress.update(1)
+        rows = concatenate([each for each, _, _ in done])
+        of_groups = [each for _, each, _ in done if each is not None]
+        return rows, concatenate(of_groups) if of_groups else None, tuple(fit for _, _, fit in done)
+
+    def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...]]:
+        subject, (_, used) = self.subject, self.folds[0]
+        found = predict_with(subject.estimator, subject.taken(used), subject.y[used], task)
+        rows = replace(found, units=self.units[used], samples=used)
+        of_groups = None
+        if task.how is not None and subject.groups is not None:
+            of_groups = aggregate(rows, subject.groups[used], task.how)
+        return rows, of_groups, ()
+
+    def judge(
+        self, rows: Outcomes, of_groups: Outcomes | None, task: Task, n_draws: int, seed: int
+    ) -> tuple[Judgement, ...]:
+        """Judgements, the one to quote first: of groups before samples, of the last part, without what training saw."""
+        levels = [("sample", rows)] if of_groups is None else [("group", of_groups), ("sample", rows)]
+        judged = []
+        for level, outcomes in levels:
+            for part, chosen in self._parts(outcomes):
+                judged.append(judge(part, level, outcomes.take(chosen), task, n_draws, seed))
+        return tuple(judged)
+
+    def _parts(self, outcomes: Outcomes) -> list[tuple[str, NDArray[np.intp]]]:
+        everything = np.arange(len(outcomes))
+        if self.parts is None:
+            return [(f"{len(self.folds)} folds", everything)]
+        learned = set(self.units[self.folds[0][0]].tolist())
+        unseen = np.asarray([unit not in learned for unit in outcomes.units.tolist()], dtype=bool)
+        of = self.parts[outcomes.samples]
+        parts = []
+        for part in sorted(set(of.tolist()), key=lambda each: (each != "test", str(each))):
+            mine = of == part
+            if 0 < np.count_nonzero(mine & unseen) < np.count_nonzero(mine):
+                parts.append((f"{part}, only what training has not seen", np.flatnonzero(mine & unseen)))
+                parts.append((f"{part}, as given", np.flatnonzero(mine)))
+            else:
+                parts.append((str(part), np.flatnonzero(mine)))
+        return parts
+
+    def thinned(self, share: float, seed: int) -> Plan:
+        """The same test parts, training parts cut to a share of their units, those of smaller shares within those of larger."""
+        folds, inner = [], []
+        for number, (train, test) in enumerate(self.folds):
+            units = np.unique(self.units[train])
+            order = np.random.default_rng([seed, number]).permutation(units)
+            kept = train[np.isin(self.units[train], order[: max(2, round(share * len(units)))])]
+            folds.append((kept, test))
+            inner.append(self.inner[number])
+        return replace(self, folds=tuple(folds), inner=tuple(inner))
+
+    def point(
+        self, task: Task, whole: Judgement, n_jobs: int | None, n_draws: int, seed: int, verbose: bool
+    ) -> CurvePoint:
+        """The headline figure of models fitted on these training parts, with nothing searched or calibrated in them."""
+        plain = replace(task, grid=None, calibrate=None, thresholds=())
+        rows, of_groups, fits = self.run(plain, n_jobs, verbose)
+        judged = self.judge(rows, of_groups, plain, n_draws, seed)[0]
+        return CurvePoint(
+            n_train=float(np.mean([fit.n_train for fit in fits])), estimate=judged.figures[whole.headline]
+        )
+
+
+def _inner(labels: NDArray[Any], units: NDArray[np.intp] | None, task: Task, seed: int) -> list[Fold]:
+    if task.classes is None:
+        return regression_folds(labels, units, n_splits=_INNER_FOLDS, random_state=seed)
+    for n_splits in range(min(_INNER_FOLDS, most_folds(labels, units)), 1, -1):
+        try:
+            return make_folds(labels, units, n_splits=n_splits, random_state=seed)
+        except DatasetError:
+            continue
+    raise DatasetError(
+        "too few samples or groups of a class in a training part to choose anything on folds of it. Pass at_specificity=None, "
+        "at_sensitivity=None, and neither param_grid nor calibrate; or add samples."
+    )

@@ -1,0 +1,358 @@
+"""What is evaluated: an estimator and its samples, embedded once, with what is known of them checked.
+
+Owns how data reach an evaluation. A Pipeline that begins with a features transformer is parted: its vectors are computed once
+for all folds, and the rest is what is fitted. What stays together in folds is decided here, from groups and copies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.base import clone, is_regressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+
+from featx.backbone_features import BackboneFeatures
+from featx.errors import DatasetError, InputError, ParameterError, SampleError
+from featx.evaluation.folds import check_groups, check_labels, check_target
+from featx.evaluation.leaks import Leak, content_groups, copy_leaks, group_leaks
+from featx.inputs.dataset import Dataset
+from featx.inputs.datasets import read_dataset
+from featx.inputs.samples import sample_name
+from featx.store.digest import digest_array, digest_json, digest_text, keys_array
+
+__all__ = ["Data", "Findings", "Subject", "embed_once", "findings", "read_data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Data:
+    """Samples and what the user says of them, unchecked."""
+
+    X: Any
+    y: Any
+    groups: Any
+    split: Any
+    dataset: Dataset | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """An estimator and the samples to evaluate it on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is fitted in each fold: of a Pipeline that was parted, what follows the features.
+    X : indexable of n_samples
+        Vectors, or the samples as they were given.
+    y : ndarray, shape (n,)
+        Positions in `classes`, or targets.
+    classes : ndarray or None
+        Sorted labels; None for a regression.
+    groups : ndarray of int, shape (n,), or None
+    split : ndarray of str, shape (n,), or None
+    samples : sequence of n
+        As they were given.
+    names : tuple of str
+    keys : ndarray of uint8, shape (n, 16), or None
+        Content digests; None where X has no form that could be digested.
+    modality : str or None
+    spaces : tuple of str
+        Ids of the feature spaces.
+    skipped : tuple of SampleError
+    words : str
+        The estimator, described.
+    """
+
+    estimator: Any
+    X: Any
+    y: NDArray[Any]
+    classes: NDArray[Any] | None
+    groups: NDArray[np.intp] | None
+    split: NDArray[Any] | None
+    samples: Sequence[Any]
+    names: tuple[str, ...]
+    keys: NDArray[np.uint8] | None
+    modality: str | None
+    spaces: tuple[str, ...]
+    skipped: tuple[SampleError, ...]
+    words: str
+
+    def taken(self, rows: NDArray[np.intp]) -> Any:
+        """Some of X."""
+        return _safe_indexing(self.X, rows)
+
+    def digest(self) -> str:
+        """Of contents, labels, groups and split, in their order; 32 hex digits."""
+        return digest_json(
+            {
+                "contents": None if self.keys is None else digest_array(self.keys).hex(),
+                "labels": digest_array(np.ascontiguousarray(self.y)).hex(),
+                "classes": None if self.classes is None else [str(c) for c in self.classes.tolist()],
+                "groups": None if self.groups is None else digest_array(self.groups).hex(),
+                "split": None if self.split is None else [str(part) for part in self.split.tolist()],
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Findings:
+    """What stays together, and what leaks.
+
+    Parameters
+    ----------
+    given_units, units : ndarray of int, shape (n,)
+        What folds keep together: as the data say (groups, else samples), and with copies joined to it. Counted from 0.
+    given_words, words : str
+        What a unit is, in words.
+    leaks : tuple of Leak
+        As the data are.
+    mended : frozenset of str
+        Kinds of leaks that folds by `units` do away with.
+    """
+
+    given_units: NDArray[np.intp]
+    units: NDArray[np.intp]
+    given_words: str
+    words: str
+    leaks: tuple[Leak, ...]
+    mended: frozenset[str]
+
+    def leaks_for(self, on_leak: str) -> tuple[Leak, ...]:
+        """The leaks that are left, or that there are, under a policy."""
+        if on_leak != "group":
+            return self.leaks
+        return tuple(leak for leak in self.leaks if leak.kind not in self.mended)
+
+
+def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
+    """X as a data set where it is one or names one; its labels, groups and split unless others are given.
+
+    Raises
+    ------
+    ParameterError
+        No labels.
+    DatasetError
+    """
+    if isinstance(X, str | os.PathLike):
+        X = read_dataset(X)
+    if isinstance(X, Dataset):
+        return Data(
+            X=X.samples,
+            y=X.labels if y is None else y,
+            groups=X.groups if groups is None else groups,
+            split=X.split if split is None else split,
+            dataset=X,
+        )
+    if y is None:
+        raise ParameterError("y: none given. Give a label a sample, or a Dataset that has labels.")
+    return Data(X=X, y=y, groups=groups, split=split, dataset=None)
+
+
+def embed_once(
+    estimator: Any, data: Data, *, grid: Mapping[str, Any] | None, prefit: bool, verbose: bool
+) -> Subject:
+    """Check the data and compute vectors, where the estimator begins with a features transformer that is not searched.
+
+    Raises
+    ------
+    DatasetError
+        Labels, groups or split that fit neither each other nor X.
+    ParameterError
+        No estimator.
+    SampleError, BackboneError
+    """
+    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
+        raise ParameterError(
+            f"estimator: expected a classifier or regressor, or a Pipeline that ends in one; found {type(estimator).__name__}."
+        )
+    regression = is_regressor(estimator)
+    n = _length(data.X)
+    y, classes = _targets(data.y, n, regression=regression, fitted=estimator if prefit else None)
+    groups = None if data.groups is None else check_groups(data.groups, n)
+    split = None if data.split is None else _parts(data.split, n)
+    subject = Subject(
+        estimator=estimator,
+        X=data.X,
+        y=y,
+        classes=classes,
+        groups=groups,
+        split=split,
+        samples=data.X,
+        names=_names(data),
+        keys=None,
+        modality=None,
+        spaces=(),
+        skipped=(),
+        words=_words(estimator),
+    )
+    parted = _parted(estimator, grid)
+    if parted is None:
+        return replace(subject, keys=_keys(data.X))
+    transformer, rest = parted
+    if not prefit:
+        transformer = clone(transformer).set_params(verbose=verbose).fit(None)
+    extraction = transformer.extract(data.X)
+    whole = replace(
+        subject,
+        estimator=rest,
+        X=extraction.vectors,
+        keys=extraction.keys,
+        modality=transformer.modality,
+        spaces=tuple(space.id for space in transformer.spaces_),
+        skipped=tuple(extraction.errors[i] for i in sorted(extraction.errors)),
+    )
+    return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
+
+
+def findings(subject: Subject) -> Findings:
+    """What is there twice, and what that means for folds and split."""
+    n = len(subject.y)
+    given = np.arange(n) if subject.groups is None else subject.groups
+    leaks: tuple[Leak, ...] = ()
+    if subject.groups is not None and subject.split is not None:
+        leaks += group_leaks(subject.groups, subject.split)
+    copies = None if subject.keys is None else content_groups(subject.keys)
+    units = given
+    if copies is not None and subject.keys is not None:
+        labels = subject.y if subject.classes is None else subject.classes[subject.y]
+        leaks += copy_leaks(
+            subject.keys, names=subject.names, labels=labels, groups=subject.groups, split=subject.split
+        )
+        units = _joined(given, copies)
+    noun = "groups" if subject.groups is not None else "samples"
+    return Findings(
+        given_units=given,
+        units=units,
+        given_words=noun,
+        words=noun if units is given else f"{noun}, those with copies of each other as one",
+        leaks=leaks,
+        mended=frozenset(["copy across groups"]),
+    )
+
+
+def _joined(*partitions: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Connected components (n,): samples that share a value in any of the partitions."""
+    n, offset, edges = len(partitions[0]), len(partitions[0]), []
+    for of in partitions:
+        edges.append(np.column_stack([np.arange(n), of + offset]))
+        offset += int(of.max()) + 1
+    pairs = np.concatenate(edges)
+    graph = coo_array(
+        (np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(offset, offset)
+    )
+    found = connected_components(graph, directed=False)[1][:n]
+    return np.unique(found, return_inverse=True)[1].reshape(-1).astype(np.intp)
+
+
+def _parted(estimator: Any, grid: Mapping[str, Any] | None) -> tuple[BackboneFeatures, Any] | None:
+    """The features transformer of a Pipeline and what follows it, where nothing of the former is searched."""
+    if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
+        return None
+    name, first = estimator.steps[0]
+    searched = [] if grid is None else [key for key in grid if key == name or key.startswith(f"{name}__")]
+    if not isinstance(first, BackboneFeatures) or searched:
+        return None
+    return first, estimator[1:]
+
+
+def _targets(
+    y: Any, n: int, *, regression: bool, fitted: Any | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    if len(y) != n:
+        raise DatasetError(f"y: {len(y)} labels for {n} samples. Give one a sample.")
+    if regression:
+        return check_target(y), None
+    if fitted is None:
+        labels = check_labels(y)
+        classes, codes = np.unique(labels, return_inverse=True)
+        return codes.reshape(-1).astype(np.intp), classes
+    classes = np.asarray(fitted.classes_)
+    known = {label: i for i, label in enumerate(classes.tolist())}
+    labels_given = np.asarray(y).tolist()
+    unknown = sorted({repr(label) for label in labels_given if label not in known})
+    if unknown:
+        raise DatasetError(
+            f"y: {', '.join(unknown[:5])} did not occur in training, which knows {', '.join(map(repr, list(known)[:10]))}. Leave "
+            "their samples out."
+        )
+    return np.asarray([known[label] for label in labels_given], dtype=np.intp), classes
+
+
+def _parts(split: ArrayLike, n: int) -> NDArray[Any]:
+    parts = np.asarray(
+        ["" if part is None else str(part) for part in np.asarray(split, dtype=object).tolist()]
+    )
+    if len(parts) != n:
+        raise DatasetError(
+            f'split: {len(parts)} for {n} samples. Give one a sample, "" where it is not used.'
+        )
+    return parts
+
+
+def _length(X: Any) -> int:
+    shape = getattr(X, "shape", None)
+    if isinstance(X, bytes) or not (shape or hasattr(X, "__len__")):
+        raise InputError(f"X: expected samples, one a label; found {type(X).__name__}.")
+    return int(shape[0]) if shape else len(X)
+
+
+def _names(data: Data) -> tuple[str, ...]:
+    if data.dataset is not None:
+        return tuple(data.dataset.name_of(i) for i in range(len(data.dataset)))
+    n = _length(data.X)
+    if getattr(data.X, "ndim", 1) > 1 or hasattr(data.X, "columns"):
+        return tuple(f"row {i}" for i in range(n))
+    values = data.X.tolist() if hasattr(data.X, "tolist") else list(data.X)
+    return tuple(sample_name(value, i) for i, value in enumerate(values))
+
+
+def _keys(X: Any) -> NDArray[np.uint8] | None:
+    """Content digests of rows of numbers, or of strings; None of anything else."""
+    if hasattr(X, "columns"):
+        return None
+    if isinstance(X, np.ndarray) and X.ndim >= 2 and X.dtype != object:
+        return keys_array(digest_array(np.ascontiguousarray(row)) for row in X)
+    if isinstance(X, list | tuple) and all(isinstance(value, str) for value in X):
+        return keys_array(digest_text(value) for value in X)
+    return None
+
+
+def _without(subject: Subject, rows: Sequence[int]) -> Subject:
+    """The subject without samples that could not be read."""
+    kept = np.setdiff1d(np.arange(len(subject.y)), rows)
+    if not len(kept):
+        raise DatasetError(
+            f"none of the {len(subject.y)} samples could be read. The first: {subject.skipped[0]}"
+        )
+    groups = None if subject.groups is None else np.unique(subject.groups[kept], return_inverse=True)[1]
+    return replace(
+        subject,
+        X=subject.X[kept],
+        y=subject.y[kept],
+        groups=None if groups is None else groups.reshape(-1).astype(np.intp),
+        split=None if subject.split is None else subject.split[kept],
+        samples=[subject.samples[i] for i in kept.tolist()],
+        names=tuple(subject.names[i] for i in kept.tolist()),
+        keys=None if subject.keys is None else subject.keys[kept],
+    )
+
+
+def _words(estimator: Any) -> str:
+    """The estimator in a few words: the backbone's name and the last step."""
+    if not isinstance(estimator, Pipeline):
+        return type(estimator).__name__
+    first, last = estimator.steps[0][1], estimator.steps[-1][1]
+    inner = last.steps[-1][1] if isinstance(last, Pipeline) else last
+    backbone = getattr(first, "backbone", None) if isinstance(first, BackboneFeatures) else None
+    name = getattr(backbone, "name", None) or (
+        os.path.basename(str(backbone)) if backbone is not None else ""
+    )
+    return f"{name}, {type(inner).__name__}".removeprefix(", ")
