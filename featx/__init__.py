@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from featx.backbones.preprocess import ImagePreprocess
     from featx.embedding import embed, write_embedding
     from featx.evaluation.evaluate import compare, evaluate
-    from featx.evaluation.evaluations import Comparison, Evaluation
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
     from featx.inputs.dataset import Dataset
     from featx.inputs.datasets import read_dataset
     from featx.predicting import predict
+    from featx.reporting.evaluations import Comparison, Evaluation
     from featx.store.store import EmbeddingStore
     from featx.training import train
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
-    "Comparison": "featx.evaluation.evaluations",
+    "Comparison": "featx.reporting.evaluations",
     "Dataset": "featx.inputs.dataset",
     "EmbeddingStore": "featx.store.store",
-    "Evaluation": "featx.evaluation.evaluations",
+    "Evaluation": "featx.reporting.evaluations",
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",

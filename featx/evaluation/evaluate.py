@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from featx.errors import DatasetError, FeatxWarning, ParameterError, did_you_mean
-from featx.evaluation.evaluations import Comparison, CurvePoint, Evaluation
+from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.out_of_fold import (
     CALIBRATIONS,
     Task,
@@ -25,6 +25,7 @@ from featx.evaluation.outcomes import check_how
 from featx.evaluation.plans import Plan
 from featx.evaluation.subjects import Subject, embed_once, findings, read_data
 from featx.heads import make_head, search_scoring
+from featx.reporting.evaluations import Comparison, Evaluation
 
 __all__ = ["compare", "evaluate"]
 

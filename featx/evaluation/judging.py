@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.evaluation.bootstrap import Estimate, bootstrap
-from featx.evaluation.evaluations import Judgement
 from featx.evaluation.figures import FIGURES, measure, measure_classes
+from featx.evaluation.judgements import Judgement
 from featx.evaluation.out_of_fold import Task
 from featx.evaluation.outcomes import Outcomes
 
@@ -22,7 +22,7 @@ def judge(part: str, level: str, outcomes: Outcomes, task: Task, n_draws: int, s
     Parameters
     ----------
     part, level : str
-        See :class:`featx.evaluation.evaluations.Judgement`.
+        See :class:`featx.evaluation.judgements.Judgement`.
     outcomes : Outcomes
     task : Task
     n_draws, seed : int

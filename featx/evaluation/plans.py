@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DatasetError
-from featx.evaluation.evaluations import CurvePoint, Judgement
 from featx.evaluation.folds import Fold, make_folds, most_folds, regression_folds
+from featx.evaluation.judgements import CurvePoint, Judgement
 from featx.evaluation.judging import judge
 from featx.evaluation.leaks import TRAIN
 from featx.evaluation.out_of_fold import FoldFit, Task, fit_and_predict, predict_with
