@@ -23,7 +23,7 @@ def main() -> None:
     model = Pipeline([("features", featx.ImageFeatures()), ("head", featx.make_head("logistic"))])
     grid = {
         "features__backbone": backbones,
-        "features__tap": ["stage2", "stage3", "pooled", ["stage3", "pooled"]],
+        "features__tap": ["stage3", "pooled", ["stage3", "pooled"]],
         "head__logistic__C": [0.001, 0.01, 0.1],
     }
     kind = StratifiedKFold if data.groups is None else StratifiedGroupKFold
