@@ -92,7 +92,8 @@ def run_demo(
     BackboneNotFoundError
         The backbone is not on this machine; ``minilm`` has to be fetched first. Nothing has been shown yet.
     """
-    features = make_features(modality, backbone, device=device).fit(None)
+    # Without a cache: not even the digest of the backbone's file is to stay behind.
+    features = make_features(modality, backbone, device=device, cache=None).fit(None)
     with tempfile.TemporaryDirectory(prefix="featx-demo-") as scratch:
         folder = Path(scratch)
         subject = _digits(folder / "digits") if modality == "image" else _sentences()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,7 +97,11 @@ def test_the_command_prints_it_and_leaves_nothing(
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     monkeypatch.setenv("FEATX_CACHE", str(tmp_path / "users"))
-    assert main(["demo", "--backbone", str(tiny_backbone(tmp_path / "net"))]) == 0
+    net = tiny_backbone(tmp_path / "net")
+    time.sleep(
+        2.1
+    )  # digests of files that are older than two seconds would be remembered, in the user's cache
+    assert main(["demo", "--backbone", str(net)]) == 0
     assert "The saved model" in capsys.readouterr().out
     assert list((tmp_path / "scratch").iterdir()) == []
     assert not (tmp_path / "users").exists()
