@@ -158,7 +158,7 @@ def _gathered(
     measured: Measured, weights: Iterator[NDArray[np.float64]], names: Mapping[str, float]
 ) -> dict[str, NDArray[np.float64]]:
     chunks = [measured(each) for each in weights]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names}
+    return {name: np.concatenate([np.empty(0), *(chunk[name] for chunk in chunks)]) for name in names}
 
 
 def _without_blocks(of: NDArray[np.intp], random_state: int) -> Iterator[NDArray[np.float64]]:

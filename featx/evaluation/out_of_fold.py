@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from featx.errors import ParameterError
-from featx.evaluation.folds import Fold
+from featx.evaluation.folds import Fold, inner_folds
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
 from featx.svm import SupportVectorClassifier
 
@@ -160,8 +160,6 @@ def fit_and_predict(
     part, targets = _safe_indexing(X, train), y[train]
     labels = targets if task.classes is None else task.classes[targets]
     model, params = _searched(estimator, part, labels, inner, task, units[train])
-    if task.calibrate is not None:
-        model = CalibratedClassifierCV(model, method=task.calibrate, cv=list(inner), ensemble=False)
     chosen: dict[str, float] = {}
     chosen_of_groups: dict[str, float] = {}
     if task.thresholds and task.classes is not None:
@@ -169,7 +167,7 @@ def fit_and_predict(
         chosen = _choose(unseen, task)
         if task.how is not None and groups is not None:
             chosen_of_groups = _choose(aggregate(unseen, groups[train][unseen.samples], task.how), task)
-    fitted = fitted_with(clone(model), part, labels, units[train])
+    fitted = fitted_with(_calibrated(model, inner, task), part, labels, units[train])
     took_s = time.perf_counter() - started_s
     outcomes = _predict(fitted, _safe_indexing(X, test), y[test], task)
     outcomes = replace(
@@ -235,6 +233,13 @@ def _searched(
     raise ParameterError("param_grid: the search found no parameters.")
 
 
+def _calibrated(model: Any, inner: Sequence[Fold], task: Task) -> Any:
+    """An unfitted clone, its probabilities calibrated on folds of what it will be fitted on where that is asked for."""
+    if task.calibrate is None:
+        return clone(model)
+    return CalibratedClassifierCV(clone(model), method=task.calibrate, cv=list(inner), ensemble=False)
+
+
 def _unseen(
     model: Any,
     part: Any,
@@ -247,7 +252,10 @@ def _unseen(
     """Outcomes of the training part's samples by models of its inner folds; ``samples`` are positions in the part."""
     found = []
     for train, test in inner:
-        fitted = fitted_with(clone(model), _safe_indexing(part, train), labels[train], units[train])
+        own = inner_folds(labels[train], units[train]) if task.calibrate is not None else ()
+        fitted = fitted_with(
+            _calibrated(model, own, task), _safe_indexing(part, train), labels[train], units[train]
+        )
         rows = _predict(fitted, _safe_indexing(part, test), targets[test], task)
         # All as of one fold: thresholds are set over all of them, and a group's rows are in one of them anyway.
         found.append(replace(rows, units=units[test], samples=test))

@@ -8,9 +8,10 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
 
 from featx.errors import DatasetError
-from featx.evaluation.folds import Fold, make_folds, most_folds, regression_folds
+from featx.evaluation.folds import Fold, inner_folds, make_folds, regression_folds
 from featx.evaluation.judgements import CurvePoint, Judgement
 from featx.evaluation.judging import judge
 from featx.evaluation.leaks import TRAIN
@@ -20,8 +21,6 @@ from featx.evaluation.subjects import Subject
 from featx.progress import progress_bar
 
 __all__ = ["Plan"]
-
-_INNER_FOLDS = 3  # as many as the search of heads takes; see featx.evaluation.compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,14 +58,14 @@ class Plan:
             A `cv` that is none.
         """
         labels = subject.y if task.classes is None else task.classes[subject.y]
-        kept = units if int(units.max()) + 1 < len(units) else None  # samples of their own are no groups
         choosing = task.grid is not None or task.calibrate is not None or bool(task.thresholds)
         everything = np.arange(len(units))
         if cv == "prefit":
             parts = np.full(len(units), "new samples") if subject.split is None else subject.split
             used = everything if subject.split is None else np.flatnonzero(parts != "")
             return cls(subject=subject, units=units, folds=((used[:0], used),), inner=((),), parts=parts)
-        make = regression_folds if task.classes is None else make_folds
+        regression = task.classes is None
+        make = regression_folds if regression else make_folds
         if subject.split is not None:
             train = np.flatnonzero(subject.split == TRAIN)
             held = np.flatnonzero((subject.split != TRAIN) & (subject.split != ""))
@@ -77,9 +76,9 @@ class Plan:
                 )
             folds: tuple[Fold, ...] = ((train, held),)
         else:
-            folds = tuple(make(labels, kept, n_splits=cv, random_state=seed))  # type: ignore[arg-type]  # checked there
+            folds = tuple(make(labels, units, n_splits=cv, random_state=seed))  # type: ignore[arg-type]  # checked there
         inner = tuple(
-            tuple(_inner(labels[train], None if kept is None else kept[train], task, seed))
+            tuple(inner_folds(labels[train], units[train], regression=regression, random_state=seed))
             if choosing
             else ()
             for train, _ in folds
@@ -110,8 +109,8 @@ class Plan:
         done = []
         workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
         with progress_bar(len(self.folds), "evaluating", enabled=verbose) as progress:
-            parallel = joblib.Parallel(n_jobs=workers, require="sharedmem", return_as="generator")
-            for result in parallel(joblib.delayed(one)(number) for number in range(len(self.folds))):
+            parallel = Parallel(n_jobs=workers, require="sharedmem", return_as="generator")
+            for result in parallel(delayed(one)(number) for number in range(len(self.folds))):
                 done.append(result)
                 progress.update(1)
         rows = concatenate([each for each, _, _ in done])
@@ -176,17 +175,3 @@ class Plan:
         return CurvePoint(
             n_train=float(np.mean([fit.n_train for fit in fits])), estimate=judged.figures[whole.headline]
         )
-
-
-def _inner(labels: NDArray[Any], units: NDArray[np.intp] | None, task: Task, seed: int) -> list[Fold]:
-    if task.classes is None:
-        return regression_folds(labels, units, n_splits=_INNER_FOLDS, random_state=seed)
-    for n_splits in range(min(_INNER_FOLDS, most_folds(labels, units)), 1, -1):
-        try:
-            return make_folds(labels, units, n_splits=n_splits, random_state=seed)
-        except DatasetError:
-            continue
-    raise DatasetError(
-        "too few samples or groups of a class in a training part to choose anything on folds of it. Pass at_specificity=None, "
-        "at_sensitivity=None, and neither param_grid nor calibrate; or add samples."
-    )

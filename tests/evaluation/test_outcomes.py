@@ -1,0 +1,92 @@
+"""Predictions of a group's samples become one of the group, in each way, and only where the group has one label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featx.errors import DatasetError, ParameterError
+from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+
+
+def five(k: int = 2) -> Outcomes:
+    second = np.asarray([0.1, 0.6, 0.7, 0.4, 0.2])
+    proba = np.column_stack([1 - second, second])
+    if k == 3:
+        proba = np.column_stack([proba, np.full(5, 0.5)]) / 1.5
+    return Outcomes(
+        truth=np.asarray([0, 0, 1, 1, 1]),
+        predicted=proba.argmax(axis=1),
+        folds=np.zeros(5, dtype=int),
+        units=np.asarray([7, 7, 8, 8, 8]),
+        samples=np.asarray([3, 4, 0, 1, 2]),
+        classes=np.asarray(["a", "b", "c"][:k]),
+        scores=proba,
+        proba=proba,
+    )
+
+
+GROUPS = np.asarray([0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("mean", [0.35, 13 / 30]), ("median", [0.35, 0.4]), ("max", [0.6, 0.7]), ("vote", [0.5, 1 / 3])],
+)
+def test_probabilities_of_groups(how: str, expected: list[float]) -> None:
+    found = aggregate(five(), GROUPS, how)
+    assert found.proba is not None
+    np.testing.assert_allclose(found.proba[:, 1], expected)
+    np.testing.assert_allclose(found.proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(found.predicted, found.proba.argmax(axis=1))
+    np.testing.assert_array_equal(found.truth, [0, 1])
+    np.testing.assert_array_equal(found.units, [7, 8])
+
+
+@pytest.mark.parametrize("how", ["mean", "median", "max"])
+def test_probabilities_of_three_classes_sum_to_one(how: str) -> None:
+    found = aggregate(five(3), GROUPS, how)
+    assert found.proba is not None
+    np.testing.assert_allclose(found.proba.sum(axis=1), 1)
+
+
+def test_a_group_of_two_labels_is_refused_with_both() -> None:
+    with pytest.raises(DatasetError, match="is 'b', another of its group 'a'"):
+        aggregate(five(), np.zeros(5, dtype=int), "mean")
+
+
+def test_votes_need_no_scores_and_means_do() -> None:
+    from dataclasses import replace
+
+    bare = replace(five(), scores=None, proba=None)
+    assert aggregate(bare, GROUPS, "vote").predicted.tolist() == [0, 0]
+    with pytest.raises(ParameterError, match="neither probabilities nor scores"):
+        aggregate(bare, GROUPS, "mean")
+
+
+def test_regressions_are_averaged_and_not_voted_on() -> None:
+    values = np.asarray([1.0, 3.0, 2.0, 4.0, 9.0])
+    found = Outcomes(
+        truth=values,
+        predicted=values * 2,
+        folds=np.zeros(5, dtype=int),
+        units=np.arange(5),
+        samples=np.arange(5),
+    )
+    pooled = aggregate(found, GROUPS, "max")
+    assert pooled.truth.tolist() == [2.0, 5.0]
+    assert pooled.predicted.tolist() == [6.0, 18.0]
+    with pytest.raises(ParameterError, match="no labels to count"):
+        aggregate(found, GROUPS, "vote")
+
+
+def test_an_unknown_way_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ParameterError, match="median"):
+        aggregate(five(), GROUPS, "medain")
+
+
+def test_folds_become_one_in_the_order_of_samples() -> None:
+    whole = five()
+    joined = concatenate([whole.take(np.asarray([0, 1])), whole.take(np.asarray([2, 3, 4]))])
+    assert joined.samples.tolist() == [0, 1, 2, 3, 4]
+    assert joined.truth.tolist() == [1, 1, 1, 0, 0]
