@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone, FeatureSpace
-from featx.errors import DatasetError, ParameterError, SampleError
+from featx.errors import BackboneError, DatasetError, ParameterError, PreprocessError, SampleError
 from featx.features import ImageFeatures, TextFeatures
 from featx.inputs.dataset import Dataset, warn_of_empty_texts
 from featx.inputs.datasets import read_samples
@@ -104,8 +104,9 @@ def embed(
     transformer = make_features(
         dataset.modality, backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features
     )
+    _fit(transformer, dataset)
     try:
-        extraction = transformer.fit(None).extract(dataset.samples)
+        extraction = transformer.extract(dataset.samples)
     except SampleError as error:
         raise placed(error, dataset) from error
     errors = {i: placed(error, dataset) for i, error in extraction.errors.items()}
@@ -125,6 +126,25 @@ def embed(
         errors=errors,
         n_computed=extraction.n_computed,
     )
+
+
+def _fit(transformer: BackboneFeatures, dataset: Dataset) -> None:
+    """Open the backbone; where it takes what the data set does not have, say so in words of the data set."""
+    try:
+        transformer.fit(None)
+    except PreprocessError as error:
+        other = "text" if dataset.modality == "image" else "image"
+        kind = TextFeatures if other == "text" else ImageFeatures
+        try:
+            backbone = kind(transformer.backbone, cache=None).fit(None).backbone_
+        except (BackboneError, ParameterError):  # it is no backbone of theirs either
+            raise error from None
+        where = "" if dataset.column is None else f", in the column {dataset.column!r}"
+        what = "file_column=" if other == "image" else "text_column="
+        raise DatasetError(
+            f"{dataset.name}: holds {dataset.noun}{where}, and {backbone.name} takes {other}s. Choose another backbone, or name "
+            f"a column of {other}s with {what}."
+        ) from error
 
 
 def placed(error: SampleError, dataset: Dataset) -> SampleError:

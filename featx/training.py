@@ -6,6 +6,7 @@ is refused before the first image meets the network, and what leaks between the 
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
 
+_MOST_CLASSES = 0.5  # of the samples; more different numbers are no classes
 _SEEDS = 2**31  # what every head and fold takes, xgboost's 32-bit integers included
 
 
@@ -221,6 +223,7 @@ def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool
     if not 0 <= random_state < _SEEDS:
         raise ParameterError(f"random_state={random_state}: expected 0 to {_SEEDS - 1}.")
     labels = np.asarray(dataset.labels)
+    _refuse_numbers(dataset.name, labels)
     groups = None if dataset.groups is None else np.asarray(dataset.groups)
     whole = dataset.split is None or ignore_split
     split = np.full(len(labels), TRAIN) if whole else np.asarray(dataset.split)
@@ -249,6 +252,24 @@ def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool
         )
     names = [dataset.name_of(i) for i in range(len(dataset))]
     return _Plan(names, labels, groups, split)
+
+
+def _refuse_numbers(name: str, labels: NDArray[Any]) -> None:
+    """Measurements in the cells of a table are strings like any label; told by how few of them are equal."""
+    distinct = set(labels.tolist())
+    if len(distinct) < _MOST_CLASSES * len(labels) or not all(map(_is_number_in_text, distinct)):
+        return
+    raise DatasetError(
+        f"{name}: its labels are {len(distinct)} different numbers for {len(labels)} samples, and heads predict classes. Put "
+        "them into a few classes; or, to predict numbers, a regressor behind ImageFeatures or TextFeatures in a Pipeline."
+    )
+
+
+def _is_number_in_text(label: Any) -> bool:
+    try:
+        return isinstance(label, str) and math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -115,6 +115,7 @@ _FLAGS = {
     "image_root=": "--image-root",
     "overwrite=True": "--overwrite",
     "max_length,": "--max-length,",
+    "max_length must": "--max-length must",
     "force=True": "--force",
     "folder=...": "--to FOLDER",
     "ignore_split=True": "--ignore-split",

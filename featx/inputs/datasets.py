@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import DatasetError, FeatxWarning, ParameterError
+from featx.errors import DatasetError, FeatxWarning, ParameterError, did_you_mean
 from featx.inputs.dataset import Dataset, count_missing
 from featx.inputs.folders import SPLITS, images_below, images_by_class, is_image
 from featx.inputs.lines import LINES_SUFFIX, read_lines
-from featx.inputs.tables import Table, is_missing, read_table
+from featx.inputs.tables import Table, is_missing, read_columns, read_table
 
 __all__ = ["is_manifest_of_texts", "read_dataset", "read_samples"]
 
@@ -128,7 +128,8 @@ def read_samples(
         reason = f"{_images(len(loose))} in no class, for example {loose[0]}"
     except DatasetError as error:
         # A folder without classes has no labels to lose, nor has a CSV without the column.
-        if table.is_file() and label_column is not None and label_column in read_table(table).columns:
+        is_table = table.is_file() and table.suffix.lower() in _CSV_SUFFIXES
+        if is_table and label_column is not None and label_column in read_columns(table):
             reason = str(error).removeprefix(f"{table}: ")
     dataset = _read(place, label_column=None, **given)
     if reason:
@@ -168,7 +169,8 @@ def _read(
         )
     if place.suffix.lower() not in _CSV_SUFFIXES:
         raise DatasetError(
-            f"{place}: expected a folder or a CSV ({', '.join(_CSV_SUFFIXES)}), found a {place.suffix or 'plain'} file."
+            f"{place}: expected a folder or a CSV ({', '.join(_CSV_SUFFIXES)}), found a {place.suffix or 'plain'} file. Save it "
+            "as a CSV in UTF-8, or rename it if it is one."
         )
     table = read_table(place)
     root = place.parent if image_root is None else Path(image_root)
@@ -182,12 +184,23 @@ def _read(
         text_column = "text"
     if text_column is None and file_column in ("file", "digest") and is_manifest_of_texts(table.columns):
         text_column = "digest"
+    if text_column is None and file_column == "file" and "file" not in table.columns:
+        raise DatasetError(
+            f"{place}: no column 'file' or 'text'; found {', '.join(map(repr, table.columns))}."
+            f"{did_you_mean('file', table.columns) or did_you_mean('text', table.columns)} Name the column of files with "
+            "file_column=, or that of texts with text_column=."
+        )
     if text_column is not None:
         samples = table.column(text_column, complete=False)
     else:
         # A sample without a digest could not be read when it was embedded; whoever reads it now says so too.
         files = table.column(file_column, complete=file_column != "digest")
         samples = [file if _is_no_path(file) else os.path.join(root, file) for file in files]
+    if label_column is not None and label_column == (text_column or file_column):
+        kind = "file_column" if text_column is None else "text_column"
+        raise DatasetError(
+            f"{place}: {label_column!r} is to hold the samples and their labels. Name two columns with {kind}= and label_column=."
+        )
     labels = None if label_column is None else table.column(label_column)
     groups = split = None
     if group_column is not None or "group" in table.columns:

@@ -35,7 +35,7 @@ DATA = {
     ),
     "label missing": ("file,label\na.png,x\nb.png,\n", "column 'label' is empty in 1 of 2 rows (line 3)"),
     "label NaN": ("file,label\na.png,x\nb.png,nan\n", "column 'label' is empty in 1 of 2 rows (line 3)"),
-    "no file column": ("path,label\na.png,x\n", "no column 'file'; found 'path', 'label'."),
+    "no file column": ("path,label\na.png,x\n", "no column 'file' or 'text'; found 'path', 'label'."),
     "no label column": ("file,class\na.png,x\n", "no column 'label'; found 'file', 'class'."),
     "empty file": ("", "found 0 rows"),
     "unknown split": ("file,label,split\na.png,x,holdout\n", "column 'split' holds 'holdout'"),

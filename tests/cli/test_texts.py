@@ -309,7 +309,29 @@ def test_the_manifest_of_texts_is_trained_on_as_it_stands(
 
 
 def test_an_encoder_for_pictures_and_a_network_for_texts_are_told_apart(
-    refused: Any, messages: Path, encoder: Path, photos: Path, tiny: Path
+    refused: Any, messages: Path, encoder: Path, photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    assert "takes pictures: ImageFeatures" in refused("train", messages, "-b", tiny)
-    assert "takes texts: TextFeatures" in refused("train", photos, "-b", encoder)
+    assert refused("train", messages, "-b", tiny) == (
+        "messages: holds texts, in the column 'text', and tiny takes images. Choose another backbone, or name a column of images "
+        "with --file-column."
+    )
+    assert "holds images, and words takes texts" in refused("train", photos, "-b", encoder)
+    both = tmp_path / "both.csv"
+    both.write_text("file,text,label\na.png,aaa,x\nb.png,zzz,y\n", encoding="utf-8")
+    words = ("embed", both, "-b", encoder, "-o", tmp_path / "v")
+    assert "in the column 'file', and words takes texts" in refused(*words)
+
+
+def test_numbers_are_no_labels(refused: Any, encoder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("text,label\n" + "".join(f"t{i},{i * 0.37}\n" for i in range(20)), encoding="utf-8")
+    assert "20 different numbers for 20 samples" in refused("train", path, "-b", encoder)
+
+
+def test_a_wrong_length_is_refused_in_the_words_of_the_command_line(
+    refused: Any, messages: Path, encoder: Path
+) -> None:
+    words = ("train", messages, "-b", encoder, "--max-length")
+    assert refused(*words, "0").startswith("--max-length must be a whole number")
+    assert refused(*words, "2").startswith("--max-length 2: the tokenizer adds")
+    assert refused(*words, "65").startswith("--max-length 65: the network has 64 positions")

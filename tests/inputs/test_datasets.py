@@ -205,7 +205,11 @@ def test_equal_rows_are_kept(tmp_path: Path) -> None:
     [
         ("file,label\n", "expected column names and at least one row, found 1 rows"),
         ("", "found 0 rows"),
-        ("path,label\na,x\n", r"no column 'file'; found 'path', 'label'\..*file_column="),
+        (
+            "path,label\na,x\n",
+            r"no column 'file' or 'text'; found 'path', 'label'\..*file_column=.*text_column=",
+        ),
+        ("Text,label\na,x\n", r"no column 'file' or 'text'.*Did you mean 'Text'\?"),
         ("file,Label\na,x\n", "Did you mean 'Label'"),
         ("file,lable\na,x\n", "Did you mean 'lable'"),
         ("file,label\na,x\nb,\nc,y\n", r"column 'label' is empty in 1 of 3 rows \(line 3\)"),
@@ -310,6 +314,20 @@ def test_texts_without_words_are_told_by_their_line(tmp_path: Path, cell: str) -
 def test_nothing_is_said_of_texts_that_all_have_words(tmp_path: Path) -> None:
     warn_of_empty_texts(read_dataset(csv_file(tmp_path, "text,label\na,x\nnone,y\n")))
     warn_of_empty_texts(Dataset(samples=["", ""], name="images", root="."))
+
+
+def test_one_column_cannot_be_sample_and_label(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "text,label\na,x\nb,y\n")
+    with pytest.raises(DatasetError, match=r"'text' is to hold the samples and their labels.*text_column="):
+        read_dataset(path, text_column="text", label_column="text")
+
+
+@pytest.mark.parametrize("name", ["table.xlsx", "table.json", "table"])
+def test_other_files_are_to_be_saved_as_a_csv(tmp_path: Path, name: str) -> None:
+    path = csv_file(tmp_path, "file,label\na,x\n", name)
+    for read in (read_dataset, read_samples):
+        with pytest.raises(DatasetError, match=r"expected a folder or a CSV.*Save it as a CSV"):
+            read(path)
 
 
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
