@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.outcomes import Outcomes
 
-__all__ = ["CurvePoint", "Judgement"]
+__all__ = ["CurvePoint", "Judgement", "PartCounts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,3 +90,24 @@ class CurvePoint:
 
     n_train: float
     estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartCounts:
+    """How many samples a part of the data holds.
+
+    Parameters
+    ----------
+    part : str
+        A part of the split; ``"all"`` where there is none, ``"not used"`` for samples in no part.
+    n_samples : int
+    n_groups : int or None
+        None where the data name no groups.
+    by_class : dict of str to int
+        Samples by label; empty for a regression.
+    """
+
+    part: str
+    n_samples: int
+    n_groups: int | None
+    by_class: dict[str, int]

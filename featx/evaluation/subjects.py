@@ -22,7 +22,8 @@ from sklearn.utils import _safe_indexing
 from featx.backbone_features import BackboneFeatures
 from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.evaluation.folds import check_groups, check_labels, check_target
-from featx.evaluation.leaks import Leak, content_groups, copy_leaks, group_leaks
+from featx.evaluation.judgements import PartCounts
+from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
@@ -88,6 +89,37 @@ class Subject:
     def taken(self, rows: NDArray[np.intp]) -> Any:
         """Some of X."""
         return _safe_indexing(self.X, rows)
+
+    def counts(self) -> tuple[PartCounts, ...]:
+        """Samples, groups and labels of each part, the training part first."""
+        parts = np.full(len(self.y), "all") if self.split is None else self.split
+        labels = [] if self.classes is None else [str(c) for c in self.classes.tolist()]
+        found = []
+        for part in sorted(set(parts.tolist()), key=lambda each: (each != TRAIN, each == "", str(each))):
+            mine = parts == part
+            found.append(
+                PartCounts(
+                    part=str(part) or "not used",
+                    n_samples=int(mine.sum()),
+                    n_groups=None if self.groups is None else len(np.unique(self.groups[mine])),
+                    by_class={label: int((mine & (self.y == i)).sum()) for i, label in enumerate(labels)},
+                )
+            )
+        return tuple(found)
+
+    def looked_for(self) -> tuple[str, ...]:
+        """Kinds of leaks that these data allow to look for."""
+        copies = self.keys is not None
+        return tuple(
+            kind
+            for kind, possible in (
+                ("group across split", self.groups is not None and self.split is not None),
+                ("copy across split", copies and self.split is not None),
+                ("copy across groups", copies and self.groups is not None),
+                ("copy with another label", copies and self.classes is not None),
+            )
+            if possible
+        )
 
     def digest(self) -> str:
         """Of contents, labels, groups and split, in their order; 32 hex digits."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from featx.errors import SampleError
 from featx.evaluation.bootstrap import Estimate, difference
 from featx.evaluation.figures import figure_of
-from featx.evaluation.judgements import CurvePoint, Judgement
+from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.out_of_fold import FoldFit
 from featx.outputs import check_output, write_output
@@ -38,12 +38,16 @@ class Evaluation:
         The one to quote first.
     leaks : tuple of Leak
         Why figures may flatter.
+    looked_for : tuple of str
+        Kinds of leaks that the data allowed to look for.
     fits : tuple of FoldFit
         A fit a fold.
     classes : ndarray or None
         Sorted labels; None for a regression.
     positive : str or None
         Of two classes the one that sensitivity is about.
+    parts : tuple of PartCounts
+        What the data hold, a part of the split each.
     n_samples, n_units : int
         Samples evaluated, and the units that folds kept together.
     n_groups : int or None
@@ -71,9 +75,11 @@ class Evaluation:
     name: str
     judgements: tuple[Judgement, ...]
     leaks: tuple[Leak, ...]
+    looked_for: tuple[str, ...]
     fits: tuple[FoldFit, ...]
     classes: NDArray[Any] | None
     positive: str | None
+    parts: tuple[PartCounts, ...]
     n_samples: int
     n_units: int
     n_groups: int | None
@@ -102,12 +108,22 @@ class Evaluation:
             "name": self.name,
             "classes": None if self.classes is None else self.classes.tolist(),
             "positive": self.positive,
+            "parts": [
+                {
+                    "part": part.part,
+                    "n_samples": part.n_samples,
+                    "n_groups": part.n_groups,
+                    "by_class": part.by_class,
+                }
+                for part in self.parts
+            ],
             "n_samples": self.n_samples,
             "n_groups": self.n_groups,
             "n_units": self.n_units,
             "kept_together": self.kept_together,
             "judgements": [judgement.to_dict() for judgement in self.judgements],
             "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
+            "looked_for": list(self.looked_for),
             "folds": [
                 {
                     "n_train": fit.n_train,

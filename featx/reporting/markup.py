@@ -1,0 +1,91 @@
+"""HTML made of elements. Invariant: text is escaped unless it came out of :func:`element`, :func:`joined` or :func:`verbatim`."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+__all__ = ["Markup", "element", "joined", "table", "verbatim"]
+
+_WITHOUT_END = frozenset({"br", "hr", "img", "meta"})
+
+
+class Markup(str):
+    """HTML that is finished: never escaped again."""
+
+    __slots__ = ()
+
+
+def element(name: str, *children: str | None, **attributes: str | bool | None) -> Markup:
+    """An element; strings in it are text, and attributes that are None or False are left out.
+
+    Examples
+    --------
+    >>> print(element("p", "a < b", class_="note", hidden=True))
+    <p class="note" hidden>a &lt; b</p>
+    """
+    words = "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _WITHOUT_END:
+        return Markup(f"<{name}{words}>")
+    return Markup(f"<{name}{words}>{joined(children)}</{name}>")
+
+
+def joined(children: Iterable[str | None]) -> Markup:
+    """Markup and text one after the other; None is nothing."""
+    return Markup("".join(_escaped(child) for child in children if child is not None))
+
+
+def verbatim(text: str) -> Markup:
+    """HTML or SVG from elsewhere, which the caller answers for."""
+    return Markup(text)
+
+
+def table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: bool = True,
+    class_: str | None = None,
+) -> Markup:
+    """A table whose first column names its rows, in a box that scrolls where the screen is narrower than it.
+
+    Parameters
+    ----------
+    caption : str
+    columns : sequence of str
+        Headings.
+    rows : iterable of sequences of str
+        Text or markup, a cell a column.
+    numbers : bool
+        Whether cells after the first stand to the right.
+    """
+    head = element("tr", *(element("th", column, scope="col") for column in columns))
+    body = [
+        element(
+            "tr",
+            element("th", row[0], scope="row"),
+            *(element("td", cell) for cell in row[1:]),
+        )
+        for row in rows
+    ]
+    kind = " ".join(word for word in ("numbers" if numbers else "words", class_) if word)
+    inner = element(
+        "table",
+        element("caption", caption),
+        element("thead", head),
+        element("tbody", *body),
+        class_=kind,
+    )
+    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _escaped(text: str) -> str:
+    return text if isinstance(text, Markup) else html.escape(text)
+
+
+def _attribute(key: str, value: str | bool | None) -> str:
+    if value is None or value is False:
+        return ""
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{html.escape(value)}"'

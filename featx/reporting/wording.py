@@ -1,0 +1,166 @@
+"""Results in words and numbers: what was done in plain sentences, what an interval covers, figures as people read them.
+
+Nothing here names a sample or a group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featx.evaluation.bootstrap import Estimate
+from featx.evaluation.judgements import Judgement
+
+if TYPE_CHECKING:
+    from featx.reporting.evaluations import Evaluation
+
+__all__ = [
+    "between",
+    "count",
+    "covers",
+    "guessing",
+    "judged_on",
+    "leak_words",
+    "noun",
+    "number",
+    "protocol",
+    "units_word",
+    "with_interval",
+]
+
+_LEAKS = {
+    "group across split": "Groups that are both in the training part and in the part judged. Its figures are not those of "
+    "unseen groups.",
+    "copy across split": "Samples of the part judged that the training part holds as well. The model may have learned them by heart.",
+    "copy across groups": "Samples that occur in several groups. A fold may test what it learned.",
+    "copy with another label": "Samples that occur with different labels. At least one of each is wrong, and no model can have them "
+    "all right.",
+}
+"""What a kind of leak means, without the examples of its message, which name files and groups."""
+
+
+def number(value: float | None) -> str:
+    """Three decimals; four digits of large values; a dash for none.
+
+    Examples
+    --------
+    >>> number(0.77149), number(15234.2), number(None)
+    ('0.771', '1.523e+04', '-')
+    """
+    if value is None or not np.isfinite(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def between(estimate: Estimate) -> str:
+    """An interval, or a dash."""
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """A value and its interval behind it, where it has one."""
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value)
+    return f"{number(estimate.value)} ({number(estimate.low)}, {number(estimate.high)})"
+
+
+def count(n: int, word: str) -> str:
+    """A number and what it counts.
+
+    Examples
+    --------
+    >>> count(1, "image"), count(1234, "image")
+    ('1 image', '1,234 images')
+    """
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def noun(evaluation: Evaluation) -> str:
+    """What one sample is: "image", "text" or "sample"."""
+    return evaluation.modality or "sample"
+
+
+def judged_on(judgement: Judgement, evaluation: Evaluation) -> str:
+    """What a judgement is of: ``"5 folds: 384 groups"``."""
+    what = "group" if judgement.level == "group" else noun(evaluation)
+    return f"{judgement.part}: {count(len(judgement.outcomes), what)}"
+
+
+def units_word(judgement: Judgement, evaluation: Evaluation) -> str:
+    """What the bootstrap drew: "groups" where several rows are one unit, or where rows are groups; else the samples."""
+    if judgement.level == "group" or evaluation.n_groups is not None:
+        return "groups"
+    return f"{noun(evaluation)}s" if judgement.n_units == len(judgement.outcomes) else "sets of copies"
+
+
+def protocol(evaluation: Evaluation) -> list[str]:
+    """What was done, a sentence or two each."""
+    one, settings, fits = noun(evaluation), evaluation.settings, evaluation.fits
+    grouped = evaluation.n_groups is not None
+    data = count(evaluation.n_samples, one)
+    if evaluation.n_groups is not None:
+        data += f" of {count(evaluation.n_groups, 'group')}"
+    copies = "copies" in evaluation.kept_together
+    if not fits:
+        sentences = [
+            f"{data}. A finished model predicted each once; nothing was fitted here, and featx cannot see what it was trained on."
+        ]
+    elif len(fits) == 1:
+        sentences = [
+            f"{data}. One model was fitted on the training part ({count(fits[0].n_train, one)}) and predicted the other parts "
+            f"({count(fits[0].n_test, one)}), each {one} once."
+        ]
+    else:
+        if grouped:
+            shared = ", nor of a group that shares copies with it" if copies else ""
+            unseen = f"seen no {one} of the same group{shared}"
+        else:
+            unseen = "seen neither it nor a copy of it" if copies else "not seen it"
+        sentences = [f"{data}. Each was predicted once, by a model that had {unseen}; {len(fits)} folds."]
+    if settings.get("param_grid"):
+        sentences.append(
+            f"Parameters were searched inside each training part, so no {one} judged took part in their choice."
+        )
+    if settings.get("calibrate"):
+        sentences.append(
+            f"Probabilities were calibrated ({settings['calibrate']}) on folds of each training part."
+        )
+    if evaluation.main.level == "group":
+        sentences.append(
+            f"Predictions of a group's {one}s were made one ({settings.get('aggregate')}) before judging: a row is a group."
+        )
+    return sentences
+
+
+def covers(judgement: Judgement, evaluation: Evaluation) -> list[str]:
+    """What an interval of a judgement is, and what it is not."""
+    units = units_word(judgement, evaluation)
+    drawn = f"{judgement.n_units:,} {units}"
+    together = "" if judgement.n_units == len(judgement.outcomes) else ", each as a whole"
+    n_draws = evaluation.settings.get("n_bootstrap")
+    draws = "" if n_draws is None else f", {n_draws:,} draws"
+    first = (
+        f"It covers chance in which {units} were judged: of many intervals made like this, 95 % hold the figure that these models "
+        f"would reach on very many {units} like these (BCa bootstrap over {drawn}{together}{draws})."
+    )
+    second = (
+        "It does not cover what other training data would have changed, wrong labels, or data that come from elsewhere: another "
+        "device, place, year or way of choosing them."
+    )
+    return [first, second]
+
+
+def guessing(judgement: Judgement) -> str:
+    """What the headline figure would be without any knowledge."""
+    if judgement.outcomes.classes is None:
+        return "Always predicting the mean gives 0."
+    k = len(np.unique(judgement.outcomes.truth))
+    return f"Guessing gives {number(1 / k)}, as would one label for everything."
+
+
+def leak_words(kind: str) -> str:
+    """What a kind of leak means; its own name where it is not known here."""
+    return _LEAKS.get(kind, f"{kind[:1].upper()}{kind[1:]}.")
