@@ -280,8 +280,9 @@ class TextFeatures(BackboneFeatures):
         n_cut = source.cut.count_untold(extraction.keys) if isinstance(source, TextSource) else 0
         if n_cut:
             text = self.backbone_.text()
+            were = "was" if n_cut == 1 else "were"
             warnings.warn(
-                f"{n_cut:,} of {len(extraction.keys):,} texts were cut off at {text.max_length:,} tokens. {_cut_advice(text)}",
+                f"{n_cut:,} of {len(extraction.keys):,} texts {were} cut off at {text.max_length:,} tokens. {_cut_advice(text)}",
                 FeatxWarning,
                 stacklevel=5,  # _warn_of_feed, extract, transform, scikit-learn's wrapper of transform
             )

@@ -53,7 +53,7 @@ def features(tiny: Path, tmp_path: Path) -> TextFeatures:
     return TextFeatures(tiny, cache=tmp_path / "cache", max_length=64)
 
 
-@pytest.mark.filterwarnings("ignore:.*were cut off at:featx.errors.FeatxWarning")
+@pytest.mark.filterwarnings("ignore:.* cut off at:featx.errors.FeatxWarning")
 class TestTextFeatures(FeaturesConformance):
     @pytest.fixture
     def features(self, tiny: Path, tmp_path: Path) -> TextFeatures:
