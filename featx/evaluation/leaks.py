@@ -1,8 +1,8 @@
 """Leaks between what a head learns from and what it is judged on, found before anybody believes the figures.
 
-Owns the four that can be seen without looking at an image: a group on both sides of a split, a copy of a sample on both sides, a
-copy in another group, and a copy with another label. A copy is a sample with the same content digest. Nothing is removed here:
-a leak is reported, with its number and an example.
+Owns what is said of them: a group on both sides of a split, and a copy on both sides, in another group, or with another label. A
+copy is a sample with the same content digest; near-copies are found in ``near_copies.py``. Nothing is removed here: a leak is
+reported, with its number and an example.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.store.digest import Keys
 
-__all__ = ["TRAIN", "Leak", "content_groups", "copy_leaks", "group_leaks"]
+__all__ = ["TRAIN", "Leak", "content_groups", "copy_leaks", "group_leaks", "in_training", "near_copy_leaks"]
 
 TRAIN = "train"
 """The part of a split that heads are compared and fitted on; every other named part is held out."""
@@ -28,10 +28,10 @@ class Leak:
 
     Parameters
     ----------
-    kind : {"group across split", "copy across split", "copy across groups", "copy with another label"}
-        What was found.
+    kind : str
+        "group across split"; "copy" or "near-copy", and "across split", "across groups" or "with another label".
     n : int
-        How many groups, or distinct samples.
+        How many groups, distinct samples, or pairs of near-copies; of near-copies across a split, held-out samples.
     message : str
         The finding with an example, and what to do.
     """
@@ -159,6 +159,124 @@ def copy_leaks(
     return tuple(leaks)
 
 
+def in_training(split: ArrayLike, units: NDArray[np.intp], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which held-out samples are in the training part too, as they are or nearly so.
+
+    Parameters
+    ----------
+    split : array-like of shape (n,)
+    units : ndarray of int, shape (n,)
+        Samples with one number are copies or near-copies of each other.
+    pairs : ndarray of int, shape (p, 2)
+        Near-copies, also those whose units were kept apart.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        False in the training part itself.
+    """
+    trained = np.asarray(split) == TRAIN
+    seen = np.isin(units, units[trained])
+    for one, other in ((0, 1), (1, 0)):
+        seen[pairs[trained[pairs[:, one]], other]] = True
+    return seen & ~trained
+
+
+def near_copy_leaks(
+    pairs: NDArray[np.intp],
+    units: NDArray[np.intp],
+    *,
+    names: Sequence[str],
+    keys: Keys | None = None,
+    labels: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    split: ArrayLike | None = None,
+) -> tuple[Leak, ...]:
+    """Near-copies that are where they should not be.
+
+    Parameters
+    ----------
+    pairs : ndarray of int, shape (p, 2)
+        Positions of near-copies, the surest first; an example is the first that is a finding.
+    units : ndarray of int, shape (n,)
+        Samples with one number are copies or near-copies of each other.
+    names : sequence of str
+        For messages.
+    keys : ndarray of uint8, shape (n, 16), optional
+        Content digests. Held-out samples of which exact copies are in training are not counted here: :func:`copy_leaks` does.
+    labels, groups, split : array-like of shape (n,), optional
+        As in :func:`copy_leaks`.
+
+    Returns
+    -------
+    tuple of Leak
+        Of each kind at most one, and a held-out part.
+    """
+    if not len(pairs):
+        return ()
+    n = len(units)
+    parts = np.full(n, TRAIN) if split is None else np.asarray(split)
+    contents = None if keys is None else content_groups(keys)
+    leaks = []
+    nearly = in_training(parts, units, pairs)
+    if contents is not None:
+        nearly &= ~np.isin(contents, contents[parts == TRAIN])
+    for part in _held_out(parts):
+        of_part = np.flatnonzero(nearly & (parts == part))
+        if len(of_part):
+            i, j = _nearest_example(pairs, units, parts, of_part)
+            n_found = len(of_part)
+            has = (
+                f"sample of {part} has a near-copy" if n_found == 1 else f"samples of {part} have near-copies"
+            )
+            leaks.append(
+                Leak(
+                    kind="near-copy across split",
+                    n=n_found,
+                    message=f"{n_found} {has} in {TRAIN}, for example {names[i]} and {names[j]}: the scores on {part} count "
+                    "what was learned. Look at them, and remove the copies.",
+                )
+            )
+    trained = pairs[(parts[pairs] == TRAIN).all(axis=1)]
+    if groups is not None:
+        of = np.asarray(groups)
+        found = trained[of[trained[:, 0]] != of[trained[:, 1]]]
+        if len(found):
+            leaks.append(
+                Leak(
+                    kind="near-copy across groups",
+                    n=len(found),
+                    message=f"{_pairs(len(found), 'in different groups')}, for example {_words_of_pair(found[0], names, of)}: a "
+                    "fold may test what it learned. Look at them; remove the copies, or give them one group.",
+                )
+            )
+    if labels is not None:
+        known = np.asarray(labels)
+        found = pairs[known[pairs[:, 0]] != known[pairs[:, 1]]]
+        if len(found):
+            leaks.append(
+                Leak(
+                    kind="near-copy with another label",
+                    n=len(found),
+                    message=f"{_pairs(len(found), 'there with different labels')}, for example "
+                    f"{_words_of_pair(found[0], names, known)}. Look at them, and correct the label or remove the copy.",
+                )
+            )
+    return tuple(leaks)
+
+
+def _nearest_example(
+    pairs: NDArray[np.intp], units: NDArray[np.intp], parts: NDArray[Any], of_part: NDArray[np.intp]
+) -> tuple[int, int]:
+    """A held-out sample and one of training: a pair of near-copies, or else two that a chain of them ties."""
+    for one, other in ((0, 1), (1, 0)):
+        direct = pairs[np.isin(pairs[:, one], of_part) & (parts[pairs[:, other]] == TRAIN)]
+        if len(direct):
+            return int(direct[0, other]), int(direct[0, one])
+    held_out = int(of_part[0])
+    return int(np.flatnonzero((units == units[held_out]) & (parts == TRAIN))[0]), held_out
+
+
 def _held_out(parts: NDArray[Any]) -> list[str]:
     return sorted(set(parts.tolist()) - {TRAIN, ""})
 
@@ -180,9 +298,17 @@ def _parted(
 def _example(
     pairs: dict[int, tuple[int, int]], names: Sequence[str], values: NDArray[Any] | None = None
 ) -> str:
-    pair = next(iter(pairs.values()))
-    words = [names[i] if values is None else f"{names[i]} ({str(values[i])!r})" for i in pair]
-    return " and ".join(words)
+    return _words_of_pair(next(iter(pairs.values())), names, values)
+
+
+def _words_of_pair(
+    pair: Sequence[int] | NDArray[np.intp], names: Sequence[str], values: NDArray[Any] | None = None
+) -> str:
+    return " and ".join(names[i] if values is None else f"{names[i]} ({str(values[i])!r})" for i in pair)
+
+
+def _pairs(n: int, tail: str) -> str:
+    return f"1 pair of near-copies is {tail}" if n == 1 else f"{n} pairs of near-copies are {tail}"
 
 
 def _count(n: int, noun: str, tail: str = "") -> str:
