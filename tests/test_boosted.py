@@ -75,7 +75,7 @@ def test_the_bytes_are_a_model_for_xgboost_alone(
 def test_unpickling_and_importing_heads_do_not_need_xgboost(fitted: BoostedTreesClassifier) -> None:
     script = (
         "import pickle, sys; sys.modules['xgboost'] = None; import featx.heads;"
-        "head = pickle.loads(sys.stdin.buffer.read()); print(head.classes_.tolist(), head.get_params()['max_depth'])"
+        "head = pickle.loads(sys.stdin.buffer.read()); print(head.classes_.tolist(), head.get_params()['max_bin'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], input=pickle.dumps(fitted), capture_output=True, check=True
@@ -147,3 +147,20 @@ def test_a_clone_is_unfitted_with_equal_parameters() -> None:
     head = BoostedTreesClassifier(max_depth=5, class_weight={"a": 2.0}, random_state=3)
     assert clone(head).get_params() == head.get_params()
     assert not hasattr(clone(head), "classes_")
+
+
+def test_auto_grows_deeper_trees_of_more_samples() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5_001, 3)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+
+    def same(n: int, **given: float) -> bool:
+        auto = BoostedTreesClassifier(n_estimators=3, random_state=0).fit(X[:n], y[:n])
+        named = BoostedTreesClassifier(n_estimators=3, random_state=0, **given).fit(X[:n], y[:n])
+        return bool((auto.predict_proba(X) == named.predict_proba(X)).all())
+
+    assert same(5_000, max_depth=3, learning_rate=0.05)
+    assert same(5_001, max_depth=5, learning_rate=0.1)
+    assert not same(5_001, max_depth=3, learning_rate=0.05)
+    with pytest.raises(ParameterError, match="max_depth='deep'"):
+        BoostedTreesClassifier(max_depth="deep").fit(X, y)
