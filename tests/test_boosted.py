@@ -80,7 +80,7 @@ def test_unpickling_and_importing_heads_do_not_need_xgboost(fitted: BoostedTrees
     done = subprocess.run(
         [sys.executable, "-c", script], input=pickle.dumps(fitted), capture_output=True, check=True
     )
-    assert done.stdout.decode().split() == ["['one',", "'three',", "'two',", "'zero']", "3"]
+    assert done.stdout.decode().split() == ["['one',", "'three',", "'two',", "'zero']", "32"]
 
 
 def test_the_seed_decides_the_trees(digits: tuple[NDArray[np.float64], NDArray[np.str_]]) -> None:
