@@ -115,7 +115,7 @@ def embed(
         raise DatasetError(
             f"{dataset.name}: none of its {len(dataset)} {dataset.noun} could be read. The first: {first}"
         )
-    warn_of_empty_texts(dataset)
+    warn_of_empty_texts(dataset, left_out=errors)
     keys = extraction.keys.copy()
     keys[sorted(errors)] = 0  # a file that was read and not decoded has a digest, and no vector
     return Embedding(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +56,10 @@ class Dataset:
     modality: str = "image"
 
     def __post_init__(self) -> None:
+        if isinstance(self.samples, str):
+            raise DatasetError(f"{self.name}: samples is a single string, expected a list of them.")
+        if not isinstance(self.samples, list):  # a Series counts by its labels, not by its rows
+            object.__setattr__(self, "samples", list(self.samples))
         for what, values in (("labels", self.labels), ("groups", self.groups), ("split", self.split)):
             if values is not None and len(values) != len(self.samples):
                 raise DatasetError(f"{what}: expected {len(self.samples)} values, found {len(values)}.")
@@ -103,8 +107,14 @@ def count_missing(dataset: Dataset) -> int:
     return sum(not os.path.isfile(sample) for sample in dataset.samples)
 
 
-def warn_of_empty_texts(dataset: Dataset) -> None:
+def warn_of_empty_texts(dataset: Dataset, *, left_out: Collection[int] = ()) -> None:
     """Say how many texts have no words and what becomes of them; nothing of images, or where every text has some.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    left_out : collection of int
+        Positions of texts that got no vector.
 
     Warns
     -----
@@ -114,7 +124,9 @@ def warn_of_empty_texts(dataset: Dataset) -> None:
     if dataset.modality != "text":
         return
     empty = [
-        i for i, text in enumerate(dataset.samples) if isinstance(text, str) and is_missing(text.strip())
+        i
+        for i, text in enumerate(dataset.samples)
+        if isinstance(text, str) and is_missing(text.strip()) and i not in left_out
     ]
     if not empty:
         return

@@ -114,7 +114,7 @@ def read_samples(
     FeatxWarning
         Labels are there and left out, as they cannot be used.
     """
-    place = Path(path)
+    place = _path(path)
     table = place / _LABELS_FILE if (place / _LABELS_FILE).is_file() else place
     given: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
     if place.suffix.lower() == LINES_SUFFIX:
@@ -147,9 +147,7 @@ def _read(
     text_column: str | None = None,
     image_root: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    if not isinstance(path, str | os.PathLike):
-        raise ParameterError(f"expected the path of a folder or a CSV, got {type(path).__name__}.")
-    place = Path(path)
+    place = _path(path)
     if place.is_dir():
         if not (place / _LABELS_FILE).is_file():
             asked = {"group_column": group_column, "split_column": split_column}
@@ -266,6 +264,15 @@ def _read_folder(folder: Path, *, labelled: bool) -> Dataset:
         root=str(folder),
         skipped=tuple(found.skipped),
     )
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ParameterError(
+            f"expected the path of a folder or a CSV, got {type(path).__name__}. Samples in memory go into ImageFeatures or "
+            "TextFeatures, or into a featx.Dataset."
+        )
+    return Path(path)
 
 
 def _read_texts(path: Path, columns: set[str], *, labelled: bool) -> Dataset:

@@ -132,7 +132,7 @@ def unreadable(path: Path, what: str, error: Exception) -> DatasetError:
 
 def _read(path: Path) -> Generator[tuple[list[str], int]]:
     """Rows with the line on which each ends, that of the column names first; empty lines are left out."""
-    after = ""
+    line = 0
     try:
         with open(path, encoding="utf-8-sig", newline="") as file, _cells_of_any_size(path):
             # The header decides, as cells may hold any of the separators; Excel may name it in a line before.
@@ -147,12 +147,12 @@ def _read(path: Path) -> Generator[tuple[list[str], int]]:
                 file.readline()
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for row in reader:
-                after = f", in the row after line {n_before + reader.line_num}"
+                line = n_before + reader.line_num
                 if row:
-                    yield [cell.strip() for cell in row], n_before + reader.line_num
+                    yield [cell.strip() for cell in row], line
     except csv.Error as error:
         raise DatasetError(
-            f"{path}: cannot be read as a CSV ({error}{after}). Look for a quotation mark that is not doubled or not closed."
+            f"{path}: cannot be read as a CSV ({error}, in the row after line {line}). Look for a quotation mark that is not doubled or not closed."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, "a CSV", error) from error

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from featx.errors import DatasetError, FeatxWarning, ParameterError
@@ -309,6 +310,27 @@ def test_texts_without_words_are_told_by_their_line(tmp_path: Path, cell: str) -
         FeatxWarning, match=r"^table: 2 of 4 texts are empty.* \(table\.csv, line \d and 1 more\)"
     ):
         warn_of_empty_texts(dataset)
+
+
+def test_texts_that_got_no_vector_are_not_said_to_be_kept(tmp_path: Path) -> None:
+    dataset = read_dataset(csv_file(tmp_path, "text,label\n,x\nb,y\n,y\n"))
+    warn_of_empty_texts(dataset, left_out={0, 2})
+    with pytest.warns(FeatxWarning, match=r"1 of 3 texts is empty \(table\.csv, line 4\)"):
+        warn_of_empty_texts(dataset, left_out={0})
+
+
+def test_samples_of_any_container_are_a_list() -> None:
+    for samples in (pd.Series(["a", ""], index=[7, 3]), np.array(["a", ""]), ("a", "")):
+        dataset = Dataset(samples=samples, name="mine", root=".", modality="text")  # type: ignore[arg-type]  # as users do
+        assert dataset.samples == ["a", ""]
+    with pytest.raises(DatasetError, match="a single string"):
+        Dataset(samples="a text", name="mine", root=".")  # type: ignore[arg-type]  # a mistake
+
+
+def test_samples_in_memory_are_no_path() -> None:
+    for read in (read_dataset, read_samples):
+        with pytest.raises(ParameterError, match=r"got list\. Samples in memory go into"):
+            read(["a", "b"])  # type: ignore[arg-type]  # a mistake
 
 
 def test_nothing_is_said_of_texts_that_all_have_words(tmp_path: Path) -> None:
