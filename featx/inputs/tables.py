@@ -152,7 +152,8 @@ def _read(path: Path) -> Generator[tuple[list[str], int]]:
                     yield [cell.strip() for cell in row], line
     except csv.Error as error:
         raise DatasetError(
-            f"{path}: cannot be read as a CSV ({error}, in the row after line {line}). Look for a quotation mark that is not doubled or not closed."
+            f"{path}: cannot be read as a CSV ({error}, in the row after line {line}). Look for a quotation mark that is not "
+            "doubled or not closed."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, "a CSV", error) from error
