@@ -30,7 +30,14 @@ from featx.backbones.sources import CARD_NAME, Located, locate
 from featx.backbones.surgery import cut_image_graph, cut_text_graph, resolve_pooling
 from featx.backbones.text_in_graph import TextEnd
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess
-from featx.errors import BackboneError, DigestMismatchError, ParameterError, PreprocessError, StoreError
+from featx.errors import (
+    BackboneError,
+    BackboneNotFoundError,
+    DigestMismatchError,
+    ParameterError,
+    PreprocessError,
+    StoreError,
+)
 from featx.store.digest import canonical_json, digest_file, digest_json, keys_array
 from featx.store.files import FileDigests
 
@@ -391,7 +398,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path}: not a readable card ({error}). Repair or delete it.") from error
     if not isinstance(card, dict):
         raise BackboneError(
@@ -423,7 +430,14 @@ def _file_digest(path: Path, files: FileDigests) -> str:
     keys, known, identities = files.lookup([str(path)])
     if known[0]:
         return bytes(keys[0]).hex()
-    digest = digest_file(path)
+    try:
+        digest = digest_file(path)
+    except FileNotFoundError as error:
+        raise BackboneNotFoundError(
+            f"{path}: missing, and the model needs it: copy or download it into the same folder, under this name."
+        ) from error
+    except OSError as error:
+        raise BackboneError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if identities.any():
         # Only a saving of time: whoever stores vectors says that the store cannot be written.
         with contextlib.suppress(StoreError):

@@ -75,7 +75,9 @@ def build_encoder(folder: Path) -> onnx.ModelProto:
     folder = Path(folder)
     encoder = read_config(folder)
     _refuse_too_large(folder, encoder)
-    graph = _Graph(Weights.of(folder), encoder)
+    weights = Weights.of(folder)
+    weights.refuse_layer(encoder.family.layer.format(encoder.n_layers))
+    graph = _Graph(weights, encoder)
     mask = graph.score_mask()
     x = graph.embeddings()
     for i in range(encoder.n_layers):

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+_LARGEST_COUNT = 2**62
 _WORDS = "embeddings.word_embeddings.weight"
 
 # transformers, activations.py, ACT2CLS: the names, and which of them are one function.
@@ -179,7 +180,7 @@ def read_config(folder: Path) -> Encoder:
         raise BackboneNotFoundError(
             f"{path}: missing. The encoder is built from {CONFIG_NAME} and {WEIGHTS_NAME}: put both into one folder."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path}: not readable as JSON ({error}). Fetch it again.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str) or kind not in FAMILIES:
@@ -225,9 +226,11 @@ def _refuse_other_mathematics(path: Path, config: Mapping[str, Any]) -> None:
 
 def _count(path: Path, config: Mapping[str, Any], key: str) -> int:
     number = config.get(key)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        found = "missing" if key not in config else f"{number!r}"
-        raise BackboneError(f"{path}: {key} is {found}, expected a number from 1. Fetch the file again.")
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number < _LARGEST_COUNT:
+        found = "missing" if key not in config else f"{number!r:.40}"
+        raise BackboneError(
+            f"{path}: {key} is {found}, expected a whole number from 1. Fetch the file again."
+        )
     return number
 
 
@@ -253,7 +256,13 @@ def _padding_id(path: Path, config: Mapping[str, Any], family: Family) -> int:
         raise BackboneError(
             f"{path}: {family.padding_key} is {value!r}, expected a token id: positions are counted from it."
         )
-    return value if isinstance(value, int) else 0
+    number = value if isinstance(value, int) else 0
+    if number >= config["vocab_size"]:
+        raise BackboneError(
+            f"{path}: {family.padding_key} is {number!r:.40}, and vocab_size {config['vocab_size']}: no such token. Fetch "
+            "the file again."
+        )
+    return number
 
 
 # --- model.safetensors ---
@@ -296,6 +305,14 @@ class Weights:
             found = ", ".join(f"{prefix}{_WORDS}" for prefix in sorted(prefixes)) or "none"
             raise BackboneError(f"{path}: expected the word embeddings of one encoder, found {found}.")
         return cls(path, prefixes[0], shapes)
+
+    def refuse_layer(self, name: str) -> None:
+        """Raise BackboneError where the file has a layer, whose tensors begin with ``name``, beyond those that are built."""
+        if more := next((one for one in self.shapes if one.startswith(self.prefix + name)), None):
+            raise BackboneError(
+                f"{self.path}: holds {more}, of a layer more than {CONFIG_NAME} says. The two files are of different models: "
+                "fetch both from one place."
+            )
 
     def read(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
         """Tensors by name, as float32.

@@ -114,11 +114,11 @@ def is_of_tokens(name: str, dtype: int, dims: _Dims | None) -> bool:
 
 
 def _ids_among(texts: Sequence[_Declared]) -> _Declared | None:
-    """The ids by their own name, else the only input that is nothing else by its name."""
+    """The ids by their own name, else the only integers that are nothing else by their name."""
     integers = [i for i in texts if i[1] in _TEXT_DTYPES]
     others = [i for i in integers if not any(word in i[0] for word in _BESIDE_IDS)]
     named = [i for i in integers if i[0] == _IDS]
-    found = named or (others if len(others) == 1 else integers if len(integers) == 1 else [])
+    found = named or (others if len(others) == 1 else [])
     return found[0] if found else None
 
 

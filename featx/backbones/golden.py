@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.backbones.backbone import RULES, Backbone, FeatureSpace
-from featx.errors import FeatxError, ParameterError
+from featx.errors import FeatxError, GraphError, ParameterError
 from featx.inference.devices import Device
 from featx.inference.runtime import Session
 from featx.inputs.texts import TextTokenizer
@@ -92,12 +92,12 @@ def open_session(backbone: Backbone, spaces: Sequence[FeatureSpace], device: Dev
 def golden_vectors(backbone: Backbone) -> dict[str, Any]:
     """The beginning of the fixed sample's vector at every tap, computed on the CPU; plain values for a card.
 
-    Empty where the backbone has no preprocessing, or no tap of its own.
+    Empty where the backbone has no preprocessing, or no tap of its own. A tap without finite numbers is left out.
 
     Raises
     ------
     BackboneError
-        The graph cannot be read or run.
+        The graph cannot be read or run, or makes nothing finite of an ordinary sample.
     """
     if backbone.preprocess is None or not backbone.info.taps:
         return {}
@@ -111,7 +111,14 @@ def golden_vectors(backbone: Backbone) -> dict[str, Any]:
             "values": [_rounded(value) for value in rows[0, :_N_KEPT]],
         }
         for space, rows in zip(spaces, vectors, strict=True)
+        if np.isfinite(rows).all()
     }
+    last = spaces[-1].tap  # "pooled", where there is one
+    if last not in taps:
+        raise GraphError(
+            f"{backbone.model_path}: {last!r} is NaN or infinite for an ordinary sample. Its weights are damaged, or were never "
+            "meant for float32: fetch it again, or take another file."
+        )
     return {"rules": RULES, "taps": taps}
 
 

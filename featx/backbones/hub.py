@@ -229,10 +229,14 @@ def _contents(commit: Any, files: Mapping[str, Any], licence: Any, external: Map
         raise ValueError(f"expected a commit, found {commit!r}")
     return _Contents(
         commit=commit,
-        files={name: size for name, size in files.items() if stays_inside(name)},
+        files={name: _n_bytes(size) for name, size in files.items() if stays_inside(name)},
         licence=licence if isinstance(licence, str) else None,
         external={name: tuple(filter(stays_inside, found)) for name, found in external.items()},
     )
+
+
+def _n_bytes(size: Any) -> int | None:
+    return size if isinstance(size, int) and size >= 0 else None
 
 
 def _left_by_others(place: Path, reference: HubReference) -> _Contents | None:

@@ -104,6 +104,10 @@ def _in_words(reference: HubReference, error: Exception) -> BackboneError:
             f"{reference}: the hub does not accept the access token (HF_TOKEN, or the one of hf auth login). It may have "
             "expired: make a new one in the hub's settings, or unset it for public repositories."
         )
+    if isinstance(error, utils.RevisionNotFoundError) and reference.revision is None:
+        return BackboneNotFoundError(
+            f"{reference}: the repository is empty. Check the spelling of owner/name."
+        )
     if isinstance(error, utils.RevisionNotFoundError):
         return BackboneNotFoundError(
             f"{reference}: the repository has no branch, tag or commit {reference.revision!r}. {_page(reference)} shows those "
@@ -117,7 +121,16 @@ def _in_words(reference: HubReference, error: Exception) -> BackboneError:
             "private repository set HF_TOKEN to a token that may read it (or log in: hf auth login)."
         )
     if status == 404:
-        return BackboneNotFoundError(f"{reference}: the repository changed while it was read. Try again.")
+        place = endpoint() or "the hub"
+        return BackboneNotFoundError(
+            f"{reference}: {place} answers 404, not found. Try again, as a repository may have changed while it was read; where "
+            "that does not help, HF_ENDPOINT names a server that is no hub, or a mirror that lacks the repository."
+        )
+    if status == 429:
+        return HubUnreachableError(
+            f"{reference}: not on this machine, and the hub asks to wait (429, too many requests). Try again in some minutes; a "
+            "token (HF_TOKEN, or hf auth login) is granted more requests than none."
+        )
     if status in (401, 403):
         return BackboneNotFoundError(
             f"{reference}: the hub refuses access ({status}). Give the token (HF_TOKEN) the permission to read "

@@ -163,7 +163,7 @@ class ImagePreprocess:
                 config = json.loads(path.read_text(encoding="utf-8-sig"))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise PreprocessError(f"{path}: cannot be read as JSON ({error}). {OR_GIVE}") from error
             if key is not None and not (isinstance(config, dict) and key in config):
                 continue

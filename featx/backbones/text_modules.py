@@ -105,7 +105,7 @@ def read_modules(folder: Path) -> TextModules:
         A file is missing or no JSON, or names a step that featx cannot do; the message names the file.
     """
     found = TextModules()
-    for kind, inside in _modules(folder):
+    for at, (kind, inside) in enumerate(_modules(folder)):
         place = folder / inside
         if kind == "Pooling" and found.pooling is None:
             found = _pooled(place / _CONFIG_NAME)
@@ -115,7 +115,9 @@ def read_modules(folder: Path) -> TextModules:
         elif kind == "Normalize" and found.pooling is not None:
             _refuse_other_input(place / _CONFIG_NAME)
             found = TextModules(found.pooling, found.dense, True, found.pools_prompt)
-        elif kind not in ("Transformer", "Dropout"):  # dropout does nothing once a network is trained
+        elif kind != "Dropout" and (
+            kind != "Transformer" or at > 0
+        ):  # dropout does nothing once a network is trained
             before = [
                 name for name, there in (("Pooling", found.pooling), ("Normalize", found.normalized)) if there
             ]
@@ -219,9 +221,14 @@ def _dense(folder: Path) -> Dense:
             f"{weights}: missing, and the dense layer's weights are needed. Fetch it; a pytorch_model.bin is a pickle, and not "
             "read."
         )
-    shape = weight_shapes(weights).get(_WEIGHT)
-    if shape is None or len(shape) != 2:
+    shapes = weight_shapes(weights)
+    shape = shapes.get(_WEIGHT, ())
+    if len(shape) != 2 or 0 in shape:
         raise PreprocessError(f"{weights}: has no {_WEIGHT} (out, in). Fetch it again.")
+    if shapes.get(_BIAS, shape[:1]) != shape[:1]:
+        raise PreprocessError(
+            f"{weights}: {_BIAS} has shape {shapes[_BIAS]}, expected {shape[:1]} as {_WEIGHT} has it. Fetch it again."
+        )
     return Dense(path=weights, digest=digest_file(weights).hex(), activation=name, n_features=shape[0])
 
 

@@ -31,6 +31,7 @@ _SENTENCE_NAMES = tuple(
 # `model_max_length` of a tokenizer that knows no limit is 10^30 (transformers, VERY_LARGE_INTEGER).
 _NO_LIMIT = 10**6
 _DEFAULT_LENGTH = 512
+_NO_TOKEN = 2**31  # ids are int32
 
 # These count positions from behind the padding id (transformers, create_position_ids_from_input_ids), which is 1 where their
 # configurations are silent.
@@ -238,7 +239,7 @@ def _first_position(config: Mapping[str, Any]) -> int:
 
 def _pad_id(config: Mapping[str, Any]) -> int:
     number = config.get("pad_token_id")
-    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < _NO_TOKEN:
         return number
     return 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
 

@@ -81,11 +81,12 @@ def reference(network: Network, values: Arrays, own: Arrays | None = None, *, na
     Raises
     ------
     ConversionError
-        It does not run; or makes nothing but zeros, or numbers that are not finite, and nothing can be compared with those.
+        It does not run; makes nothing but zeros, or numbers that are not finite, and nothing can be compared with those; or
+        makes others when it runs again.
     """
     try:
-        made = network.run(own or values)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        made, again = network.run(own or values), network.run(own or values)
+    except Exception as error:  # a network's code may raise anything
         raise ConversionError(
             f"the network itself does not run on {name} ({_first_line(error)}). Does its preprocessing, or the limit of its "
             "tokenizer, belong to it?"
@@ -96,6 +97,12 @@ def reference(network: Network, values: Arrays, own: Arrays | None = None, *, na
             what = "zero throughout" if np.isfinite(valid).all() else "not finite"
             raise ConversionError(
                 f"the network's own {key} of {name} is {what}, so there is nothing to compare. Are these its trained weights?"
+            )
+        apart = float(np.abs(_valid(again[key], values) - valid).max() / np.abs(valid).max())
+        if not apart <= TOLERANCE:
+            raise ConversionError(
+                f"the network's own {key} of {name} differs by {apart:.2g} of its largest value when it runs again: something in "
+                "it is left to chance or remembers, also in evaluation mode (dropout, noise, a counter). Take it out."
             )
     return Reference(values, made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ MODEL_NAME, DATA_NAME = "model.onnx", "model.onnx.data"
 
 # A protobuf holds at most 2 GiB; below this the graph around the weights cannot take a file there.
 _LARGEST_FILE_BYTES = 1_500_000_000
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # torch.export writes for a terminal
 
 Samples = Sequence[Any]
 """Pictures as uint8 RGB arrays (h, w, 3), or texts as token ids."""
@@ -80,7 +83,7 @@ def convert(original: Original, folder: Path, samples: Samples, *, opset: int | 
             found = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
             agreement = compare(Graph(folder / MODEL_NAME), original.inputs, references)
         except Exception as error:  # the exporters raise whatever tracing meets
-            reason = " ".join(str(error).split())
+            reason = " ".join(_COLOURS.sub("", str(error)).split())
             refused.append(f"{name}: {type(error).__name__}: {reason[:200]}".removesuffix("."))
             continue
         return Conversion(name, found, agreement, tuple(refused))

@@ -23,7 +23,7 @@ from featx.backbones.catalogue import EXPORTED
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.sources import CARD_NAME
 from featx.backbones.text_preprocess import TOKENIZER_NAME
-from featx.errors import MissingExtraError, ParameterError, did_you_mean
+from featx.errors import ConversionError, FeatxError, MissingExtraError, ParameterError, did_you_mean
 from featx.exporting.checkpoint import SCHEME, Checkpoint, open_checkpoint
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.inputs.images import canonical, decode
@@ -101,7 +101,8 @@ def export_backbone(
     Raises
     ------
     ConversionError
-        torch cannot export the network, or what it exported differs from the original by more than 1e-4 of its largest value.
+        torch cannot export the network, what it exported differs from the original by more than 1e-4 of its largest value, or
+        no vector can be taken from it.
     BackboneNotFoundError
         No such source, or the hub cannot be reached or refuses.
     PreprocessError
@@ -118,8 +119,17 @@ def export_backbone(
     >>> featx.export_backbone("hf:microsoft/resnet-50", "resnet50")                                         # doctest: +SKIP
     PosixPath('/home/me/resnet50')
     """
+    if "\0" in os.fspath(out) or (name is not None and not isinstance(name, str)):
+        raise ParameterError(
+            f"out and name must be the path of a folder and a string, got {out!r} and {name!r}."
+        )
     target = Path(os.path.abspath(Path(out).expanduser()))
     _check(pooling=pooling, modality=modality, opset=opset)
+    for given, values in (("samples", samples), ("output_names", output_names)):
+        if isinstance(values, str | bytes):
+            raise ParameterError(
+                f"{given} must be a list, got the {type(values).__name__} {values!r:.40}. Give [{given}]."
+            )
     replaceable(target, overwrite=overwrite)
     for package in _EXTRA:
         if importlib.util.find_spec(package) is None:
@@ -145,7 +155,9 @@ def export_backbone(
         with frozen(original.network.model), staged(target, overwrite=overwrite) as stage:
             write_files(original.files, stage)
             conversion = convert(original, stage, _samples(original, samples, stage), opset=opset)
-            card = _card(original, conversion, Backbone.open(stage), name or target.name)
+            backbone = Backbone.open(stage)
+            _refuse_useless(backbone, original.name)
+            card = _card(original, conversion, backbone, name or target.name)
             write_files({CARD_NAME: card}, stage)
     return target
 
@@ -187,7 +199,9 @@ def _original(source: Any, **options: Any) -> Original:
             )
         return from_module(source, **options)
     if not isinstance(source, str | Checkpoint) or not source:
-        raise ParameterError(f"source must be a reference, a folder or a torch.nn.Module, got {source!r}.")
+        raise ParameterError(
+            f"source must be a reference, a folder or a torch.nn.Module, got {type(source).__name__} {source!r:.40}."
+        )
     said = source if isinstance(source, str) else source.source
     for given in of_module:
         if options.pop(given) is not None:
@@ -214,7 +228,10 @@ def _samples(original: Original, given: Sequence[Any], stage: Path) -> list[Any]
 def _picture(source: Any, preprocess: ImagePreprocess) -> Any:
     """A sample as uint8 RGB (h, w, 3), at its own size."""
     if isinstance(source, str | os.PathLike):
-        source = Path(source).read_bytes()
+        try:
+            source = Path(source).read_bytes()
+        except OSError as error:
+            raise ParameterError(f"samples: {source} cannot be read ({error.strerror or error}).") from error
     if isinstance(source, bytes):
         whole = ImagePreprocess(size=None, mean=(0, 0, 0), std=(1, 1, 1), background=preprocess.background)
         return decode(source, whole)
@@ -227,6 +244,20 @@ def _drawn_picture() -> Any:
     smooth = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1)
     noise = np.random.default_rng(0).integers(0, 256, smooth.shape)
     return np.where(columns[..., None] < 155, smooth, noise).astype(np.uint8)
+
+
+def _refuse_useless(backbone: Backbone, name: str) -> None:
+    """Raise ConversionError where no tap and no output of a graph becomes a vector a sample that can be told again."""
+    reason = "it has no output"
+    for tap in [tap.name for tap in reversed(backbone.info.taps)] or backbone.info.outputs:
+        try:
+            pooling = "mean" if backbone.tap(tap).kind == "tokens" else "auto"  # any will do here
+            backbone.cut([backbone.space(tap, pooling)])
+        except FeatxError as error:
+            reason = str(error)
+            continue
+        return
+    raise ConversionError(f"{name}: no vector can be taken from it: {reason} Nothing was written.")
 
 
 def _card(original: Original, conversion: Conversion, backbone: Backbone, name: str) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def from_module(
         raise ParameterError(f"pooling={pooling!r}: is for texts, and a preprocess for pictures.")
     if tokenizer is not None and (example is not None or image_size is not None):
         raise ParameterError("example and image_size are for pictures, and a tokenizer for texts.")
+    if isinstance(module, torch.nn.DataParallel):
+        module = module.module
+    module = getattr(
+        module, "_orig_mod", module
+    )  # of torch.compile: the exporters would compile for every shape first
     name = type(module).__name__
     source = f"torch module {name}"
     with frozen(module):
@@ -100,18 +106,20 @@ def _image_inputs(example: Any, preprocess: ImagePreprocess) -> ImageInputs:
 def _network(
     module: torch.nn.Module, inputs: ImageInputs | TextInputs, output_names: Sequence[str] | None
 ) -> Network:
-    parameters = inspect.signature(module.forward).parameters
-    keywords = inputs.names if inputs.names[0] in parameters else None
+    keywords = inputs.names if inputs.names[0] in _parameters(module) else None
     probe = Network(module, (), keywords)
     values = [torch.from_numpy(array).to(probe.device) for array in inputs.example()]
     try:
         with torch.no_grad():
             made = named_tensors(probe.call(values))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except ConversionError:
+        raise
+    except Exception as error:  # a module's own code may raise anything
         shapes = ", ".join(str(tuple(value.shape)) for value in values)
         reason = " ".join(str(error).split())
         raise ConversionError(
-            f"{type(module).__name__} does not run on {' and '.join(inputs.names)} of shape {shapes} ({reason[:200]}). Give the "
+            f"{type(module).__name__} does not run on {' and '.join(inputs.names)} of shape {shapes} "
+            f"({type(error).__name__}: {reason[:200]}). Give the "
             "preprocess, or the tokenizer, that it was trained with."
         ) from error
     keys = [key for key in _KNOWN if key in made] or list(made)
@@ -120,7 +128,19 @@ def _network(
             f"output_names: {len(output_names)} for {len(keys)} outputs of the module ({', '.join(keys)})."
         )
     names = keys if output_names is None else output_names
+    if not all(isinstance(name, str) and name for name in names) or len({*names, *inputs.names}) < len(
+        names
+    ) + len(inputs.names):
+        raise ParameterError(
+            f"output_names must be names, each given once and none of an input ({', '.join(inputs.names)}), got {list(names)}."
+        )
     return Network(module, [Output(name, key) for name, key in zip(names, keys, strict=True)], keywords)
+
+
+def _parameters(module: torch.nn.Module) -> Collection[str]:
+    with suppress(ValueError):  # traced modules have no signature
+        return inspect.signature(module.forward).parameters
+    return ()
 
 
 def _width(network: Network, inputs: TextInputs) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.parameter import UninitializedParameter
 
 from featx.errors import ConversionError, ParameterError
 from featx.exporting.inputs import ImageInputs, TextInputs
@@ -86,7 +87,9 @@ class Network(torch.nn.Module):
 
     def run(self, values: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """The outputs by name, for inputs as arrays."""
-        tensors = [torch.from_numpy(value).to(self.device) for value in values]
+        tensors = [
+            torch.tensor(value, device=self.device) for value in values
+        ]  # copies: a module may write into them
         with torch.no_grad():
             made = self(*tensors)
         return {
@@ -163,9 +166,14 @@ def frozen(model: torch.nn.Module) -> Iterator[None]:
     Raises
     ------
     ParameterError
-        Its weights are not float32.
+        Its weights are not float32, or have no values yet.
     """
     for name, weights in model.named_parameters():
+        if isinstance(weights, UninitializedParameter):
+            raise ParameterError(
+                f"the module's weights {name} have no values yet: a lazy module gets them when it first runs. Load its trained "
+                "weights first."
+            )
         if weights.is_floating_point() and weights.dtype != torch.float32:
             raise ParameterError(
                 f"the module's weights are {weights.dtype} ({name}), and featx exports float32. Call module.float() first."

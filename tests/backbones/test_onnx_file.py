@@ -13,8 +13,10 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from featx.backbones.backbone import Backbone
 from featx.backbones.onnx_file import count_parameters, external_data, external_files, load_graph
-from featx.errors import BackboneNotFoundError, GraphError
+from featx.errors import BackboneError, BackboneNotFoundError, GraphError
+from featx.testing import tiny_backbone
 
 
 def with_external_data(model: onnx.ModelProto, folder: Path) -> Path:
@@ -258,3 +260,31 @@ def test_functions_local_to_a_model_are_inlined(graphs: ModuleType, tmp_path: Pa
     read = load_graph(tmp_path / "model.onnx")
     assert not read.functions
     assert "Square" not in {node.op_type for node in read.graph.node}
+
+
+def test_files_of_a_backbone_that_are_none_are_told(tmp_path: Path) -> None:
+    folder = tiny_backbone(tmp_path / "net")
+    model = folder / "model.onnx"
+    graph = onnx.load(model)
+    onnx.save(graph, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (folder / "weights.bin").unlink()
+    with pytest.raises(BackboneNotFoundError, match=r"weights\.bin: missing"):
+        Backbone.open(folder)
+    model.unlink()
+    model.mkdir()
+    with pytest.raises(BackboneNotFoundError, match="no model here"):
+        Backbone.open(folder)
+    (folder / "featx.json").write_text("[" * 100_000, encoding="utf-8")
+    model.rmdir()
+    onnx.save(graph, model)
+    with pytest.raises(BackboneError, match="not a readable card"):
+        Backbone.open(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_a_model_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tiny_backbone(tmp_path / "net")
+    (folder / "model.onnx").unlink()
+    os.mkfifo(folder / "model.onnx")
+    with pytest.raises(BackboneNotFoundError, match="no model here"):
+        Backbone.open(folder)

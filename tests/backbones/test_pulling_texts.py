@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from sklearn.pipeline import make_pipeline
 
 import featx
@@ -21,7 +22,14 @@ from featx.backbones.catalogue import Entry, Wheel
 from featx.backbones.checking import check
 from featx.backbones.pulling import pull
 from featx.backbones.sources import locate
-from featx.errors import BackboneError, BackboneNotFoundError, DigestMismatchError, HubUnreachableError
+from featx.errors import (
+    BackboneError,
+    BackboneNotFoundError,
+    DigestMismatchError,
+    GraphError,
+    HubUnreachableError,
+    PreprocessError,
+)
 from featx.features import TextFeatures
 
 
@@ -213,3 +221,69 @@ def test_a_saved_pipeline_holds_what_was_pulled(
     shutil.rmtree(home)
     out_of_reach(monkeypatch, tmp_path)
     assert np.array_equal(featx.load(tmp_path / "saved").transform(TEXTS), expected)
+
+
+def spoiled(fake_hub: ModuleType, **files: Any) -> Any:
+    """The files of a small BERT with some replaced, by names with ``_dot_`` for ``.``; None leaves one out."""
+    named = {name.replace("_dot_", "."): content for name, content in files.items()}
+    whole = {**fake_hub.bert_files(), **named}
+    return fake_hub.Repository({name: content for name, content in whole.items() if content is not None})
+
+
+def config(fake_hub: ModuleType, **values: Any) -> bytes:
+    return json.dumps({**json.loads(fake_hub.bert_files()["config.json"]), **values}).encode()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"max_position_embeddings": 10**400}, "expected a whole number from 1"),
+        ({"pad_token_id": 10**30}, "pad_token_id is 10+, and vocab_size 15"),
+        ({"pad_token_id": 15}, "pad_token_id is 15, and vocab_size 15"),
+        ({"num_hidden_layers": 1}, r"holds encoder\.layer\.1\..*of a layer more than config\.json says"),
+    ],
+)
+def test_a_configuration_that_lies_is_refused(
+    values: dict[str, Any], words: str, hub: Any, fake_hub: ModuleType, home: Path
+) -> None:
+    hub.repositories["o/n"] = spoiled(fake_hub, config_dot_json=config(fake_hub, **values))
+    with pytest.raises(BackboneError, match=words):
+        pull("hub:o/n")
+    assert not home.exists() or list(home.iterdir()) == []
+
+
+def test_a_configuration_nested_without_end_is_refused(hub: Any, fake_hub: ModuleType, home: Path) -> None:
+    hub.repositories["o/n"] = spoiled(fake_hub, config_dot_json=b"[" * 100_000)
+    with pytest.raises(BackboneError, match=r"config\.json: not readable as JSON"):
+        pull("hub:o/n")
+
+
+def test_an_encoder_without_a_tokenizer_is_not_kept(hub: Any, fake_hub: ModuleType, home: Path) -> None:
+    hub.repositories["o/n"] = spoiled(fake_hub, tokenizer_dot_json=None)
+    with pytest.raises(PreprocessError, match=r"^hub:o/n: no tokenizer\.json in it"):
+        pull("hub:o/n")
+    assert list(home.iterdir()) == []
+
+
+def test_weights_that_make_no_numbers_are_not_kept(hub: Any, fake_hub: ModuleType, home: Path) -> None:
+    weights = safetensors.numpy.load(fake_hub.bert_files()["model.safetensors"])
+    weights["encoder.layer.1.output.dense.weight"] *= np.nan
+    hub.repositories["o/n"] = spoiled(fake_hub, model_dot_safetensors=safetensors.numpy.save(weights))
+    with pytest.raises(GraphError, match=r"^hub:o/n/model\.onnx: 'pooled' is NaN or infinite"):
+        pull("hub:o/n")
+    assert list(home.iterdir()) == []
+
+
+def test_sizes_that_are_none_do_not_matter(hub: Any, fake_hub: ModuleType, home: Path) -> None:
+    repository = spoiled(fake_hub)
+    repository.claimed_sizes = {"model.safetensors": "many", "config.json": -5}
+    hub.repositories["o/n"] = repository
+    assert pull("hub:o/n") == home / "n"
+
+
+def test_a_published_card_that_is_none_is_told_of_its_source(
+    hub: Any, fake_hub: ModuleType, home: Path
+) -> None:
+    hub.repositories["o/n"] = spoiled(fake_hub, featx_dot_json=b"[1]")
+    with pytest.raises(BackboneError, match=r"^hub:o/n/featx\.json: expected a JSON object"):
+        pull("hub:o/n")

@@ -318,3 +318,21 @@ def test_the_files_that_decide_are_listed_and_no_encoder_among_them(with_dense: 
         "2_Dense/model.safetensors",
         "3_Normalize/config.json",
     ]
+
+
+@pytest.mark.parametrize("kinds", [("Pooling", "Transformer"), ("Transformer", "Transformer", "Pooling")])
+def test_an_encoder_stands_first_and_once(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    named = [{**one, "path": "1_Pooling"} for one in modules(*kinds)]
+    write(tmp_path, {"modules.json": named, "1_Pooling/config.json": {}})
+    with pytest.raises(PreprocessError, match=r"module 'Transformer'.* is none that featx can put there"):
+        read_modules(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4)])
+def test_a_bias_of_another_shape_than_its_weight_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    named = modules("Transformer", "Pooling", "Dense")
+    write(tmp_path, {"modules.json": named, "1_Pooling/config.json": {}, "2_Dense/config.json": {}})
+    arrays = {"linear.weight": np.ones((4, 6), np.float32), "linear.bias": np.zeros(shape, np.float32)}
+    save_file(arrays, tmp_path / "2_Dense" / "model.safetensors")
+    with pytest.raises(PreprocessError, match=r"linear\.bias has shape .*expected \(4,\)"):
+        read_modules(tmp_path)

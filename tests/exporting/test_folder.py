@@ -57,6 +57,13 @@ def test_an_empty_folder_may_be_taken(tmp_path: Path) -> None:
     assert Backbone.open(export_backbone(network(), tmp_path / "out", preprocess=PREPROCESS)).card
 
 
+def test_files_of_ones_own_beside_a_backbone_are_not_lost(tmp_path: Path) -> None:
+    folder = export_backbone(network(), tmp_path / "out", preprocess=PREPROCESS)
+    (folder / "results.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"would be lost: results\.csv"):
+        export_backbone(network(1), folder, preprocess=PREPROCESS, overwrite=True)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_other_files_are_never_replaced(overwrite: bool, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()

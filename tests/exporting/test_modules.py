@@ -192,8 +192,8 @@ def test_a_number_that_tracing_froze_is_found_and_the_other_exporter_asked(tmp_p
     assert "random, batch of 1 differs by" in card["passed_over"][0]
 
 
-class Chance(nn.Module):
-    """Never twice the same."""
+class Branches(nn.Module):
+    """Another result for dark pictures, which no exporter follows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,14 +201,14 @@ class Chance(nn.Module):
 
     def forward(self, x: Any) -> Any:
         made = self.inner(x)
-        return made + torch.rand_like(made)
+        return made if x.mean() > 0 else -3 * made
 
 
 def test_a_graph_that_disagrees_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(
         ConversionError, match=r"(?s)TorchScript: .*differs by.*torch\.export: .*Nothing was written"
     ):
-        export_backbone(Chance(), tmp_path / "out", preprocess=PREPROCESS)
+        export_backbone(Branches(), tmp_path / "out", preprocess=PREPROCESS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,3 +300,78 @@ def test_another_opset_is_kept_to(opset: int, tmp_path: Path) -> None:
     folder = export_backbone(convolutions(), tmp_path / "out", preprocess=PREPROCESS, opset=opset)
     backbone = Backbone.open(folder)
     assert backbone.info.opset == backbone.card["exported"]["opset"] == opset
+
+
+class Made(nn.Module):
+    """One convolution, so that there are no stages to take vectors from, and something done with its mean."""
+
+    def __init__(self, then: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.then = then
+
+    def forward(self, x: Any) -> Any:
+        return self.then(self.inner, x)
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        (
+            lambda inner, x: nn.functional.dropout(inner(x), 0.5, training=True),
+            "when it runs again: something in it",
+        ),
+        (lambda inner, x: inner(x) * (1 + 1e-7 * torch.randn(1)), "depends on RandomNormal"),
+        (lambda inner, x: {}["a"], "does not run on pixel_values.*KeyError: 'a'"),
+        (lambda inner, x: None, "^the module returns NoneType without a tensor"),
+        (lambda inner, x: inner(x).sum(), r"no vector can be taken from it: tensor 'output' of shape \(\)"),
+        (lambda inner, x: inner(x) > 0, "no vector can be taken from it"),
+    ],
+    ids=["dropout", "noise", "raises", "nothing", "scalar", "truth"],
+)
+def test_what_makes_no_vectors_that_can_be_told_again_is_not_written(
+    then: Any, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match=words):
+        export_backbone(Made(then), tmp_path / "out", preprocess=PREPROCESS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_may_write_into_its_input(tmp_path: Path) -> None:
+    """What the graph is compared on is not what the module left of it."""
+    network = Made(lambda inner, x: inner(x.mul_(2)))
+    export_backbone(network, tmp_path / "out", preprocess=PREPROCESS)
+
+
+def test_weights_without_values_are_refused_and_stay_without(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+    with pytest.raises(ParameterError, match=r"1\.weight have no values yet"):
+        export_backbone(network, tmp_path / "out", preprocess=PREPROCESS)
+    assert isinstance(network[1], nn.LazyLinear)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning"
+)  # torch's own, when it loads its compiler
+def test_wrappers_around_a_module_are_taken_off(tmp_path: Path) -> None:
+    plain = convolutions().eval()
+    for i, wrapped in enumerate((nn.DataParallel(plain), torch.compile(plain))):
+        card = Backbone.open(export_backbone(wrapped, tmp_path / str(i), preprocess=PREPROCESS)).card
+        assert card["source"] == "torch module Sequential"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"output_names": "logits"}, "output_names must be a list"),
+        ({"output_names": ["pixel_values"]}, "none of an input"),
+        ({"output_names": [""]}, "each given once"),
+        ({"samples": "a.png"}, "samples must be a list"),
+        ({"samples": ["/nowhere/a.png"]}, "a.png cannot be read"),
+    ],
+)
+def test_names_and_samples_that_cannot_be(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=words):
+        export_backbone(convolutions(), tmp_path / "out", preprocess=PREPROCESS, **options)
+    assert list(tmp_path.iterdir()) == []
