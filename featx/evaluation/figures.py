@@ -113,7 +113,7 @@ def measure(
     weights : ndarray of float64, shape (n, b), optional
         How often each row counts in each draw; None counts each once (b = 1).
     positive : int
-        For two classes: the position of the one that sensitivity is about.
+        For two classes: the position of the one that sensitivity and average precision are about.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def measure(
             return _regression(outcomes, weights)
         found = _labels(outcomes, weights)
         if outcomes.scores is not None:
-            found |= _rankings(outcomes, weights)
+            found |= _rankings(outcomes, weights, positive)
         if outcomes.proba is not None:
             found |= _probabilities(outcomes, weights)
         if len(outcomes.classes) == 2:
@@ -193,12 +193,12 @@ def _sums(values: NDArray[np.float64], codes: NDArray[Any], k: int) -> NDArray[n
     return sums
 
 
-def _rankings(outcomes: Outcomes, weights: Weights) -> dict[str, NDArray[np.float64]]:
+def _rankings(outcomes: Outcomes, weights: Weights, positive: int) -> dict[str, NDArray[np.float64]]:
     assert outcomes.classes is not None
     assert outcomes.scores is not None
     two = len(outcomes.classes) == 2
     areas, precisions = [], []
-    for c in [1] if two else range(len(outcomes.classes)):
+    for c in [positive] if two else range(len(outcomes.classes)):
         area, precision = _ranking(outcomes.scores[:, c], outcomes.truth == c, outcomes.folds, weights)
         areas.append(area)
         precisions.append(precision)

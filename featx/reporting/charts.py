@@ -36,14 +36,15 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 def short(label: str, longest: int = _LONGEST_LABEL) -> str:
-    """A label that fits beside an axis.
+    """A label that fits beside an axis: its middle goes, for labels are told apart by their ends.
 
     Examples
     --------
-    >>> short("lymphocytic infiltration", 12)
-    'lymphocytic…'
+    >>> short("species number 12", 12)
+    'specie…er 12'
     """
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+    head, tail = longest // 2, (longest - 1) // 2
+    return label if len(label) <= longest else f"{label[:head]}…{label[len(label) - tail :]}"
 
 
 def draw_roc(ax: Axes, judgement: Judgement, positive: int | None, palette: Palette) -> None:
@@ -92,8 +93,8 @@ def draw_calibration(ax: Axes, judgement: Judgement, positive: int | None, palet
     ax.plot([0, 1], [0, 1], color=palette.line, linewidth=1, linestyle="--")
     if found is not None:
         color = palette.series[0]
-        ax.plot(found.said, found.happened, color=color, linewidth=1)
-        sizes = 6 + 120 * found.counts / found.counts.sum()
+        ax.plot(found.said, found.happened, color=color, linewidth=0.8, alpha=0.35)
+        sizes = 8 + 250 * found.counts / found.counts.sum()
         ax.scatter(found.said, found.happened, s=sizes, color=color, linewidth=0, clip_on=False, zorder=3)
 
 

@@ -131,7 +131,8 @@ def _roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> Line:
 
 def _precision_recall(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> Line:
     yes, no = _steps(scores, positive)
-    return yes / yes[-1], yes / (yes + no)
+    kept = int(np.searchsorted(yes, yes[-1])) + 1  # once all are found, precision only falls
+    return yes[:kept] / yes[-1], yes[:kept] / (yes[:kept] + no[:kept])
 
 
 def _between(line: Line) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 __all__ = ["PAGE", "SLIDE", "Palette", "as_png", "as_svg", "dress", "new_figure", "prepared"]
 
@@ -91,9 +92,10 @@ def prepared() -> Iterator[None]:
         yield
 
 
-def new_figure(width_in: float, height_in: float) -> Figure:
-    """An empty figure that makes room for its own labels."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+def new_figure(width_in: float, height_in: float, *, pad_in: float = 0.04) -> Figure:
+    """An empty figure that makes room for its own labels, and around its axes."""
+    layout = ConstrainedLayoutEngine(w_pad=pad_in, h_pad=pad_in)
+    return Figure(figsize=(width_in, height_in), layout=layout)
 
 
 def dress(ax: Axes, palette: Palette) -> None:
@@ -117,7 +119,7 @@ def as_png(figure: Figure, *, dpi: int) -> bytes:
 def as_svg(figure: Figure) -> str:
     """The figure as an ``svg`` element for a page: sized by its box, coloured and lettered by the page's style."""
     out = io.StringIO()
-    nothing = {name: None for name in ("Creator", "Date", "Format", "Type")}
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     text = out.getvalue()
     text = text[text.index("<svg") :]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.out_of_fold import FoldFit
 from featx.outputs import check_output, write_output
+from featx.reporting.wording import between, columns, number, with_interval
 
 __all__ = ["Comparison", "Evaluation"]
 
@@ -153,10 +154,63 @@ class Evaluation:
         ------
         OutputError
         """
+        _write_json(self.to_dict(), Path(path), overwrite=overwrite)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        show_names: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a page to read, print and hand on: one HTML file that loads nothing.
+
+        Parameters
+        ----------
+        path : path
+        title : str, optional
+            None takes the evaluation's name.
+        show_names : bool
+            Name files and examples of leaks. Without it a sample is a number and no group is named: names of files often hold
+            those of patients. Pictures and texts of the worst mistakes are on the page either way.
+        overwrite : bool
+            Replace a file that is already there.
+
+        Raises
+        ------
+        OutputError
+        """
+        from featx.reporting.pages import evaluation_page
+
         target = Path(path)
         check_output(target, overwrite=overwrite)
-        text = (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode()
-        write_output(target, lambda file: file.write(text))
+        page = evaluation_page(self, title=title, show_names=show_names)
+        write_output(target, lambda file: file.write(page))
+
+    def to_png(
+        self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write a picture for slides, 1920 x 1080 pixels: the headline figure and the charts of :attr:`main`.
+
+        Parameters
+        ----------
+        path : path
+        title : str, optional
+            None takes the evaluation's name.
+        overwrite : bool
+            Replace a file that is already there.
+
+        Raises
+        ------
+        OutputError
+        """
+        from featx.reporting.pictures import evaluation_picture
+
+        target = Path(path)
+        check_output(target, overwrite=overwrite)
+        picture = evaluation_picture(self, title=title)
+        write_output(target, lambda file: file.write(picture))
 
     def format_table(self) -> str:
         """Figures for people: a line each, with its interval."""
@@ -171,12 +225,10 @@ class Evaluation:
             lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{of}", ""]
             lines += [f"  {'':<34}{'value':>8}   95 % interval"]
             for name, estimate in judgement.figures.items():
-                interval = (
-                    "-" if estimate.low is None else f"{_number(estimate.low)} to {_number(estimate.high)}"
-                )
+                interval = between(estimate)
                 if name == "calibration_error" and judgement.calibration_by_chance is not None:
                     interval = f"{judgement.calibration_by_chance:.3f} by chance alone"
-                lines.append(f"  {figure_of(name).title:<34}{_number(estimate.value):>8}   {interval}")
+                lines.append(f"  {figure_of(name).title:<34}{number(estimate.value):>8}   {interval}")
             lines.append("")
         lines += [f"Beware: {leak}" for leak in self.leaks]
         return "\n".join(lines).rstrip()
@@ -225,9 +277,55 @@ class Comparison:
             },
         }
 
+    def to_json(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write :meth:`to_dict` to a file.
+
+        Raises
+        ------
+        OutputError
+        """
+        _write_json(self.to_dict(), Path(path), overwrite=overwrite)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        show_names: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a page that compares them, with the best one in detail; see :meth:`Evaluation.to_html`.
+
+        Raises
+        ------
+        OutputError
+        """
+        from featx.reporting.pages import comparison_page
+
+        target = Path(path)
+        check_output(target, overwrite=overwrite)
+        page = comparison_page(self, title=title, show_names=show_names)
+        write_output(target, lambda file: file.write(page))
+
+    def to_png(
+        self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
+    ) -> None:
+        """Write a picture for slides, 1920 x 1080 pixels: the headline figure of each, and how far the best is ahead.
+
+        Raises
+        ------
+        OutputError
+        """
+        from featx.reporting.pictures import comparison_picture
+
+        target = Path(path)
+        check_output(target, overwrite=overwrite)
+        picture = comparison_picture(self, title=title)
+        write_output(target, lambda file: file.write(picture))
+
     def format_table(self) -> str:
         """A line an evaluation: figures with intervals, and how far the best one is ahead."""
-        best, shown = self.best, _columns(self.evaluations[0].main.figures)
+        best, shown = self.best, columns(self.evaluations[0].main.figures)
         width = max(len(evaluation.name) for evaluation in self.evaluations) + 2
         lines = [
             "  "
@@ -236,8 +334,8 @@ class Comparison:
             + "best is ahead by"
         ]
         for evaluation in self.evaluations:
-            cells = "".join(f"{_cell(evaluation[name]):<24}" for name in shown)
-            ahead = "" if evaluation is best else _cell(self.difference(best.name, evaluation.name))
+            cells = "".join(f"{with_interval(evaluation[name]):<24}" for name in shown)
+            ahead = "" if evaluation is best else with_interval(self.difference(best.name, evaluation.name))
             mark = "*" if evaluation is best else " "
             lines.append(f"{mark} {evaluation.name:<{width}}{cells}{ahead}")
         main = best.main
@@ -249,24 +347,10 @@ class Comparison:
         return "\n".join(lines)
 
 
-def _columns(figures: Mapping[str, Estimate]) -> list[str]:
-    return [
-        name
-        for name in ("balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "r2", "mae")
-        if name in figures
-    ]
-
-
-def _cell(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return _number(estimate.value)
-    return f"{_number(estimate.value)} ({_number(estimate.low)}, {_number(estimate.high)})"
-
-
-def _number(value: float | None) -> str:
-    if value is None or np.isnan(value):
-        return "-"
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+def _write_json(value: dict[str, Any], target: Path, *, overwrite: bool) -> None:
+    check_output(target, overwrite=overwrite)
+    text = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    write_output(target, lambda file: file.write(text))
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(name: str, *children: str | None, **attributes: str | bool | None) -> Markup:
+def element(tag: str, *children: str | None, **attributes: str | bool | None) -> Markup:
     """An element; strings in it are text, and attributes that are None or False are left out.
 
     Examples
@@ -25,9 +25,9 @@ def element(name: str, *children: str | None, **attributes: str | bool | None) -
     <p class="note" hidden>a &lt; b</p>
     """
     words = "".join(_attribute(key, value) for key, value in attributes.items())
-    if name in _WITHOUT_END:
-        return Markup(f"<{name}{words}>")
-    return Markup(f"<{name}{words}>{joined(children)}</{name}>")
+    if tag in _WITHOUT_END:
+        return Markup(f"<{tag}{words}>")
+    return Markup(f"<{tag}{words}>{joined(children)}</{tag}>")
 
 
 def joined(children: Iterable[str | None]) -> Markup:

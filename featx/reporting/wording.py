@@ -5,6 +5,7 @@ Nothing here names a sample or a group.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "between",
+    "columns",
     "count",
     "covers",
     "guessing",
@@ -24,6 +26,7 @@ __all__ = [
     "leak_words",
     "noun",
     "number",
+    "position",
     "protocol",
     "units_word",
     "with_interval",
@@ -32,10 +35,14 @@ __all__ = [
 _LEAKS = {
     "group across split": "Groups that are both in the training part and in the part judged. Its figures are not those of "
     "unseen groups.",
-    "copy across split": "Samples of the part judged that the training part holds as well. The model may have learned them by heart.",
+    "copy across split": "Samples of the part judged that the training part holds as well. The model may know them by heart.",
     "copy across groups": "Samples that occur in several groups. A fold may test what it learned.",
-    "copy with another label": "Samples that occur with different labels. At least one of each is wrong, and no model can have them "
-    "all right.",
+    "copy with another label": "Samples that occur with different labels. At least one of each is wrong, and no model can have "
+    "them all right.",
+    "near-copy across split": "Samples of the part judged that are in the training part too, encoded anew, resized, cropped or "
+    "changed a little. The model may know them by heart.",
+    "near-copy across groups": "Samples that occur, changed a little, in several groups. A fold may test what it learned.",
+    "near-copy with another label": "Samples that occur, changed a little, with different labels. One of each may be wrong.",
 }
 """What a kind of leak means, without the examples of its message, which name files and groups."""
 
@@ -76,6 +83,12 @@ def count(n: int, word: str) -> str:
     ('1 image', '1,234 images')
     """
     return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def columns(figures: Mapping[str, Estimate]) -> list[str]:
+    """The figures that a comparison shows, of those that there are."""
+    wanted = ("balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "r2", "mae")
+    return [name for name in wanted if name in figures]
 
 
 def noun(evaluation: Evaluation) -> str:
@@ -143,8 +156,8 @@ def covers(judgement: Judgement, evaluation: Evaluation) -> list[str]:
     n_draws = evaluation.settings.get("n_bootstrap")
     draws = "" if n_draws is None else f", {n_draws:,} draws"
     first = (
-        f"It covers chance in which {units} were judged: of many intervals made like this, 95 % hold the figure that these models "
-        f"would reach on very many {units} like these (BCa bootstrap over {drawn}{together}{draws})."
+        f"It covers chance in which {units} were judged: of many intervals made like this, 95 % hold the figure that these "
+        f"models would reach on very many {units} like these (BCa bootstrap over {drawn}{together}{draws})."
     )
     second = (
         "It does not cover what other training data would have changed, wrong labels, or data that come from elsewhere: another "
@@ -164,3 +177,9 @@ def guessing(judgement: Judgement) -> str:
 def leak_words(kind: str) -> str:
     """What a kind of leak means; its own name where it is not known here."""
     return _LEAKS.get(kind, f"{kind[:1].upper()}{kind[1:]}.")
+
+
+def position(evaluation: Evaluation, label: str) -> int:
+    """Where a label stands among the classes."""
+    assert evaluation.classes is not None
+    return [str(each) for each in evaluation.classes.tolist()].index(label)

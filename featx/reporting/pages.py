@@ -1,0 +1,160 @@
+"""Pages: an evaluation, or several compared, as one HTML file that needs nothing else.
+
+The page loads nothing: its policy forbids scripts and every address, and pictures are in it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from featx._version import __version__
+from featx.evaluation.figures import figure_of
+from featx.reporting import sections
+from featx.reporting.cards import mistakes
+from featx.reporting.charts import draw_intervals
+from featx.reporting.drawing import PAGE
+from featx.reporting.markup import Markup, element, joined, table, verbatim
+from featx.reporting.plates import chart, charts, learning_curve
+from featx.reporting.wording import columns, judged_on, number, with_interval
+
+if TYPE_CHECKING:
+    from featx.reporting.evaluations import Comparison, Evaluation
+
+__all__ = ["comparison_page", "evaluation_page"]
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bool) -> bytes:
+    """The page of an evaluation, UTF-8."""
+    heading = title or f"Evaluation of {evaluation.name or 'a model'}"
+    return _page(
+        heading,
+        [
+            element("h1", heading),
+            sections.question(evaluation, named=title is not None),
+            sections.data(evaluation),
+            sections.leaks(evaluation, show_names=show_names),
+            sections.headline(evaluation),
+            *_details(evaluation, show_names=show_names),
+        ],
+    )
+
+
+def comparison_page(comparison: Comparison, *, title: str | None, show_names: bool) -> bytes:
+    """The page of several evaluations, the best one in detail, UTF-8."""
+    best = comparison.best
+    heading = title or f"Comparison of {len(comparison.evaluations)} models"
+    return _page(
+        heading,
+        [
+            element("h1", heading),
+            element("p", "; ".join(each.name for each in comparison.evaluations), class_="lead"),
+            sections.data(best),
+            sections.leaks(best, show_names=show_names),
+            _compared(comparison),
+            element("h2", f"The best: {best.name}"),
+            sections.question(best, named=False),
+            sections.headline(best),
+            *_details(best, show_names=show_names),
+        ],
+    )
+
+
+def _details(evaluation: Evaluation, *, show_names: bool) -> list[Markup | None]:
+    return [
+        sections.figures(evaluation),
+        charts(evaluation),
+        sections.by_class(evaluation),
+        mistakes(evaluation, show_names=show_names),
+        learning_curve(evaluation),
+        sections.folds(evaluation),
+        sections.repeat(evaluation, _versions()),
+    ]
+
+
+def _compared(comparison: Comparison) -> Markup:
+    """The table, the intervals, and how far the best is ahead."""
+    best, names = comparison.best, [each.name for each in comparison.evaluations]
+    name = best.main.headline
+    others = [each for each in comparison.evaluations if each is not best]
+    ahead = {each.name: comparison.difference(best.name, each.name) for each in others}
+    shown = columns(best.main.figures)
+    rows = [
+        [
+            joined([element("strong", each.name), " (best)"]) if each is best else each.name,
+            *(with_interval(each[figure]) if figure in each.main.figures else "-" for figure in shown),
+            with_interval(ahead[each.name]) if each.name in ahead else "-",
+        ]
+        for each in comparison.evaluations
+    ]
+    height_in = 0.9 + 0.3 * len(names)
+    title = figure_of(name).title
+    drawn = [
+        chart(
+            lambda ax: draw_intervals(
+                ax, names, [each[name] for each in comparison.evaluations], title, PAGE, zero=False
+            ),
+            f"{title} of each, with 95 % intervals; the table has the same numbers.",
+            "Dots: values. Lines: 95 % intervals. That two of them overlap does not mean that the two are equal.",
+            size_in=(3.8, height_in),
+        )
+    ]
+    if others:
+        drawn.append(
+            chart(
+                lambda ax: draw_intervals(
+                    ax, list(ahead), list(ahead.values()), f"{best.name} is ahead by", PAGE, zero=True
+                ),
+                f"How far {best.name} is ahead of each other one, with 95 % intervals.",
+                "Paired: the same draws of the same samples for both. Where the line reaches 0, the order may be chance.",
+                size_in=(3.8, height_in),
+            )
+        )
+    return joined(
+        [
+            element("h2", "Side by side"),
+            table(
+                f"{judged_on(best.main, best)}; 95 % intervals",
+                ["", *(figure_of(figure).title for figure in shown), "best is ahead by"],
+                rows,
+                class_="wrapping",
+            ),
+            element("div", *drawn, class_="charts"),
+            element(
+                "p",
+                f"All were judged on the same folds. The best is the one with the highest {title} ({number(best[name].value)}); "
+                "the best of several figures flatters itself, the more so the more were compared.",
+            ),
+        ]
+    )
+
+
+def _page(title: str, body: list[Markup | None]) -> bytes:
+    style = (resources.files("featx.reporting") / "page.css").read_text(encoding="utf-8")
+    today = datetime.date.today().isoformat()
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", verbatim(style)),
+    )
+    foot = element(
+        "footer", f"Written {today} by featx {__version__}. This page is one file and loads nothing."
+    )
+    whole = element("html", head, element("body", element("main", *body, foot)), lang="en")
+    return f"<!DOCTYPE html>\n{whole}\n".encode(
+        "utf-8", errors="replace"
+    )  # texts may hold half a surrogate pair
+
+
+def _versions() -> list[tuple[str, str]]:
+    installed = [(name, importlib.metadata.version(name)) for name in ("scikit-learn", "numpy")]
+    return [("featx", __version__), *installed, ("Python", platform.python_version())]
