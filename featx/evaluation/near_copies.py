@@ -134,7 +134,7 @@ def near_copies(
         nothing = np.zeros(0, dtype=np.float32)
         clusters = join_units(n, [contents], _no_pairs())
         return NearCopies(pairs=_no_pairs(), similarity=nothing, agreement=nothing, clusters=clusters)
-    first = np.unique(contents, return_index=True)[1]  # where each distinct sample stands
+    first = np.sort(np.unique(contents, return_index=True)[1])  # where each distinct sample stands
     first = first[np.isfinite(vectors[first]).all(axis=1)]
     apart = np.arange(len(first)) if groups is None else check_groups(groups, n)[first]
     given = (as_samples if modality == "image" else as_texts)(samples, keep_errors=True)
@@ -275,7 +275,7 @@ def _no_pairs() -> Pairs:
 
 
 def _contents(keys: Keys | None, n: int) -> NDArray[np.intp]:
-    """A number for each distinct content; one of its own for each sample whose content is unknown (no keys, or a key of zeros)."""
+    """A number for each distinct content; one of its own where the content is unknown: no keys, or a key of zeros."""
     if keys is None:
         return np.arange(n)
     numbers = np.unique(np.asarray(keys), axis=0, return_inverse=True)[1].reshape(-1).astype(np.intp)
