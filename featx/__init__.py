@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featx.backbones.preprocess import ImagePreprocess
     from featx.embedding import embed, write_embedding
     from featx.evaluation.evaluate import compare, evaluate
+    from featx.attribution import Evidence, evidence
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
@@ -32,6 +33,7 @@ _HOME = {
     "Dataset": "featx.inputs.dataset",
     "EmbeddingStore": "featx.store.store",
     "Evaluation": "featx.reporting.evaluations",
+    "Evidence": "featx.attribution",
     "FeatureSpace": "featx.backbones.backbone",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
@@ -39,6 +41,7 @@ _HOME = {
     "compare": "featx.evaluation.evaluate",
     "embed": "featx.embedding",
     "evaluate": "featx.evaluation.evaluate",
+    "evidence": "featx.attribution",
     "export_backbone": "featx.exporting",
     "load": "featx.artifact",
     "make_head": "featx.heads",
@@ -56,6 +59,7 @@ __all__ = [
     "Dataset",
     "EmbeddingStore",
     "Evaluation",
+    "Evidence",
     "FeatureSpace",
     "ImageFeatures",
     "ImagePreprocess",
@@ -64,6 +68,7 @@ __all__ = [
     "compare",
     "embed",
     "evaluate",
+    "evidence",
     "export_backbone",
     "load",
     "make_head",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -169,6 +169,36 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         ]
         return np.asarray(names, dtype=object)
 
+    def looking_inside(
+        self, change: Callable[[Any, Backbone, list[FeatureSpace]], Any]
+    ) -> tuple[Session, Callable[[Any], list[NDArray[Any]]]] | None:
+        """A session on a changed graph of the fitted features, and what it takes of samples; None where there is no such graph.
+
+        Parameters
+        ----------
+        change : callable
+            The cut graph, the backbone and the spaces of its outputs, to another graph of the same input.
+
+        Returns
+        -------
+        session : Session
+        inputs : callable
+            Samples to a list of batches of one: uint8 (1, h, w, 3) or int32 (1, t).
+        """
+        check_is_fitted(self)
+        device = resolve_device(self.device)
+        feed = self._feed(self.backbone_, device, None)
+        model = change(self.backbone_.cut(self.spaces_), self.backbone_, self.spaces_)
+        if model is None:
+            return None
+
+        def inputs(X: Any) -> list[NDArray[Any]]:
+            samples = self.samples_of(X)
+            with feed.source.open(samples, 1) as reader:
+                return [reader.network_input(i, reader.read_again(i)[0])[None] for i in range(len(samples))]
+
+        return _open_session(self.backbone_, model, device, feed), inputs
+
     # --- what a modality says ---
 
     def samples_of(self, X: Any) -> Sequence[Any]:
@@ -232,18 +262,7 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
             return session_pool().get(key, make)
 
         def make() -> Session:
-            model = backbone.cut(spaces)
-            session = Session(
-                model.SerializeToString(),
-                device=device,
-                external=backbone.external_data(model),
-                fixed_batch=backbone.info.fixed_batch,
-                coupled=backbone.info.coupled_by is not None,
-                probe=feed.probe,
-                crowd=feed.crowd,
-            )
-            backbone.verify()  # what was loaded is what the spaces are named after
-            return session
+            return _open_session(backbone, backbone.cut(spaces), device, feed)
 
         return Plan(
             spaces=tuple(spaces),
@@ -268,6 +287,20 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _open_session(backbone: Backbone, model: Any, device: Device, feed: Feed) -> Session:
+    session = Session(
+        model.SerializeToString(),
+        device=device,
+        external=backbone.external_data(model),
+        fixed_batch=backbone.info.fixed_batch,
+        coupled=backbone.info.coupled_by is not None,
+        probe=feed.probe,
+        crowd=feed.crowd,
+    )
+    backbone.verify()  # what was loaded is what the spaces are named after
+    return session
 
 
 def _identifiers(names: list[str]) -> list[str]:

@@ -141,6 +141,22 @@ class TextTokenizer:
                 ids.append(np.asarray(encoding.ids, dtype=np.int32))
         return ids, cut
 
+    def pieces(self, text: str) -> list[str]:
+        """What of the text each of its tokens stands for, in their order, with the space before it.
+
+        Returns
+        -------
+        list of str
+            One a token of :meth:`encode`; empty for tokens of the tokenizer's own.
+        """
+        prepared = self._prepared(text)
+        encoding = self._tokenizer.encode(prepared)
+        found, done = [], 0
+        for (start, end), own in zip(encoding.offsets, encoding.special_tokens_mask, strict=True):
+            found.append("" if own else prepared[min(done, start) : end])
+            done = done if own else end
+        return found
+
     def _encoded(self, texts: list[str]) -> list[Any]:
         if not self._cuts_early:
             return self._encoded_whole(texts)

@@ -1,0 +1,76 @@
+"""Whether the steps behind the features are one linear map, and which: measured on the fitted steps, whatever they are made of.
+
+A map is known by what it does to nothing and to each unit vector. If it then says of the vectors at hand what the steps
+themselves say, it is the steps: scalers, projections, selections and linear heads pass in any order, trees and kernels do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_regressor
+
+__all__ = ["LinearMap", "linear_map", "score_function"]
+
+_TOLERANCE = 1e-5  # of the largest score; float64 arithmetic on float32 vectors stays below 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinearMap:
+    """``score = x @ weights + intercept``.
+
+    Parameters
+    ----------
+    weights : ndarray of float64, shape (d, k)
+    intercept : ndarray of float64, shape (k,)
+    """
+
+    weights: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+
+
+def score_function(head: Any) -> tuple[Callable[[NDArray[np.floating]], NDArray[np.float64]], str]:
+    """What is explained of a fitted head, as a function to (n, k), and its name.
+
+    The decision function; where there is none the probabilities; for a regressor the prediction.
+    """
+    if is_regressor(head):
+        method, name = head.predict, "prediction"
+    elif hasattr(head, "decision_function"):
+        method, name = head.decision_function, "decision value"
+    else:
+        method, name = head.predict_proba, "probability"
+
+    def scores(x: NDArray[np.floating]) -> NDArray[np.float64]:
+        found = np.asarray(method(x), dtype=np.float64)
+        return found[:, None] if found.ndim == 1 else found
+
+    return scores, name
+
+
+def linear_map(
+    scores: Callable[[NDArray[np.floating]], NDArray[np.float64]], vectors: NDArray[np.floating]
+) -> LinearMap | None:
+    """The linear map that the scores are, or None where they are none.
+
+    Parameters
+    ----------
+    scores : callable
+        (n, d) to (n, k).
+    vectors : ndarray, shape (n, d)
+        Vectors on which the map is held against the scores, and between which it is, too.
+    """
+    d = vectors.shape[1]
+    at_zero = scores(np.zeros((1, d)))[0]
+    weights = scores(np.eye(d)) - at_zero
+    found = LinearMap(weights=weights, intercept=at_zero)
+    rows = np.asarray(vectors, dtype=np.float64)
+    trial = np.concatenate([rows, 2 * rows, (rows + rows[::-1]) / 2])
+    expected = scores(trial)
+    scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
+    wrong = float(np.abs(trial @ weights + at_zero - expected).max(initial=0))
+    return found if wrong <= _TOLERANCE * scale else None
