@@ -94,6 +94,8 @@ def coarse(pictures: NDArray[np.uint8] | Grey) -> Grey:
 
 def _compare_aligned(one: Grey, other: Grey) -> Agreement:
     found = _unlike(len(one))
+    if not len(one):
+        return found
     a, b = coarse(one), coarse(other)
     placed = _align(a, b, _start(len(one)), n_steps=8)
     on, shown = _warp(b, placed)
@@ -136,13 +138,13 @@ def _align(one: Grey, other: Grey, placed: Grey, *, n_steps: int) -> Grey:
     along = _centres(side)
     slope_y, slope_x = np.gradient(other, axis=(1, 2))
     slope_x, slope_y = slope_x * (side / 2), slope_y * (side / 2)  # per half side
-    target = one.reshape(n, -1, 1)
+    target = one.reshape(n, side * side, 1)
     for _ in range(n_steps):
         rows, columns, shown = _view(placed, side)
         moved = rows @ other @ columns
         dx, dy = rows @ slope_x @ columns, rows @ slope_y @ columns
         parts = (dx * along, dx, dy * along[:, np.newaxis], dy, moved, np.ones_like(moved))
-        jacobian = np.stack([part * shown for part in parts], axis=-1).reshape(n, -1, 6)
+        jacobian = np.stack([part * shown for part in parts], axis=-1).reshape(n, side * side, 6)
         transposed = jacobian.transpose(0, 2, 1)
         normal, right = transposed @ jacobian, transposed @ target  # (n, 6, 6), (n, 6, 1)
         diagonal = np.arange(6)

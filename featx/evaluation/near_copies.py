@@ -47,7 +47,9 @@ _NEAR = (
     0.2  # whitened cosine; unrelated samples lie at 0 with a spread of 1 / sqrt(256), copies mostly above 0.4
 )
 _NEAR_THUMBNAIL = 0.8  # correlation; the copies that thumbnails find and vectors do not lie at 0.97 and more
-_SURE = 0.9  # whitened cosine of samples that cannot be looked at
+_SURE = (
+    0.85  # whitened cosine of samples that cannot be looked at; no other pair of three image sets reached it
+)
 _FEWEST_AXES = 32  # in few dimensions chance reaches that too
 _PAIRS_AT_ONCE = 64  # 4 MB of intermediate pictures, which stays near a core
 
@@ -209,19 +211,20 @@ def _look_at_pictures(
     found = _joined(near, _nearest_thumbnails(pictures, seen, apart))
     agreement = np.zeros(len(found), dtype=np.float32)
     copies = np.zeros(len(found), dtype=np.bool_)
+    visible = np.flatnonzero(seen[found].all(axis=1))
     with (
-        progress_bar(len(found), "comparing", verbose) as progress,
+        progress_bar(len(visible), "comparing", verbose) as progress,
         ThreadPoolExecutor(n_threads, "featx-compare") as pool,
     ):
 
         def look(start: int) -> None:
-            part = found[start : start + _PAIRS_AT_ONCE]
-            compared = compare(pictures[part[:, 0]], pictures[part[:, 1]])
-            agreement[start : start + len(part)] = compared.details
-            copies[start : start + len(part)] = compared.copies
+            part = visible[start : start + _PAIRS_AT_ONCE]
+            one, other = found[part].T
+            compared = compare(pictures[one], pictures[other])
+            agreement[part], copies[part] = compared.details, compared.copies
             progress.update(len(part))
 
-        for _ in pool.map(look, range(0, len(found), _PAIRS_AT_ONCE)):
+        for _ in pool.map(look, range(0, len(visible), _PAIRS_AT_ONCE)):
             pass
     return found, agreement, copies, seen
 
