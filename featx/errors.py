@@ -8,6 +8,7 @@
     │   ├── SampleError                              one sample is wrong; carries ``index`` and ``name``
     │   │   └── UnreadableSampleError (OSError)      ... because it cannot be read or decoded
     │   └── DatasetError                             labels, groups, splits or columns are wrong
+    │       └── LeakError                            ... and figures on them would flatter; only where that was to be refused
     ├── BackboneError           (ValueError)
     │   ├── BackboneNotFoundError (FileNotFoundError)
     │   │   └── HubUnreachableError (ConnectionError) ... and the model hub that has it cannot be reached
@@ -52,6 +53,7 @@ __all__ = [
     "GraphError",
     "HubUnreachableError",
     "InputError",
+    "LeakError",
     "MissingExtraError",
     "OutputError",
     "ParameterError",
@@ -151,6 +153,10 @@ class UnreadableSampleError(SampleError, OSError):
 
 class DatasetError(InputError):
     """Labels, groups, splits or columns are wrong."""
+
+
+class LeakError(DatasetError):
+    """What a model learns from and what it is judged on are not apart, and that was to be refused."""
 
 
 class BackboneError(FeatxError, ValueError):

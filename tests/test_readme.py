@@ -36,7 +36,7 @@ def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(PYTHON) == 4
+    assert len(PYTHON) == 5
     assert "GridSearchCV" in PYTHON[0]
 
 
@@ -53,11 +53,24 @@ def test_python_example_trains_saves_loads_and_predicts(
     assert (folder_of_a_user / "model" / "README.md").is_file()
     (folder_of_a_user / "new" / "1.jpg").rename("picture.jpg")
     names["model"] = names["search"].best_estimator_  # type: ignore[attr-defined]  # a fitted GridSearchCV
-    exec(compile(PYTHON[3], "README.md", "exec"), names)
+    exec(compile(PYTHON[4], "README.md", "exec"), names)
     assert (folder_of_a_user / "ants-or-bees" / "README.md").is_file()
 
 
-@pytest.mark.parametrize("line", PYTHON[2].strip().splitlines())
+def test_evaluation_example_writes_a_page(folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATX_BACKBONES", str(folder_of_a_user / "backbones"))
+    tiny_backbone(folder_of_a_user / "backbones" / "compact", channels=(4, 8, 8, 12, 16), size_px=64)
+    rows = [
+        f"photos/{label}/{i}.png,{label},{label} {i // 2}" for label in ("ants", "bees") for i in range(15)
+    ]
+    (folder_of_a_user / "scans.csv").write_text("\n".join(["file,label,group", *rows]) + "\n")
+    names: dict[str, object] = {}
+    exec("import featx\nfrom sklearn.pipeline import Pipeline", names)
+    exec(compile(PYTHON[2], "README.md", "exec"), names)
+    assert "16 groups" in (folder_of_a_user / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", PYTHON[3].strip().splitlines())
 def test_backbone_examples_fit(folder_of_a_user: Path, line: str) -> None:
     names: dict[str, object] = {}
     exec(compile(f"import featx\nfeatures = {line}", "README.md", "exec"), names)

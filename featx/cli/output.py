@@ -125,8 +125,8 @@ _FLAGS = {
 _RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
 _VALUED = (
-    "cache|cv|device|file_column|group_column|heads|label_column|max_length|pooling|preprocess|random_state|split_column|tap|"
-    "text_column"
+    "aggregate|at_sensitivity|at_specificity|cache|calibrate|cv|device|file_column|group_column|heads|label_column|learning_curve|"
+    "max_length|on_leak|pooling|positive|preprocess|random_state|split_column|tap|text_column"
 )
 
 

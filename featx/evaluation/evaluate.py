@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from featx.errors import DatasetError, FeatxWarning, ParameterError, did_you_mean
+from featx.errors import FeatxWarning, LeakError, ParameterError, did_you_mean
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.out_of_fold import (
     CALIBRATIONS,
@@ -115,7 +115,9 @@ def evaluate(
     Raises
     ------
     DatasetError
-        Labels, groups or a split that allow no honest evaluation; leaks, with ``on_leak="raise"``.
+        Labels, groups or a split that allow no honest evaluation.
+    LeakError
+        Leaks, with ``on_leak="raise"``.
     ParameterError, SampleError, BackboneError
 
     Warns
@@ -152,7 +154,7 @@ def evaluate(
     found = findings(subject)
     leaks = found.leaks_for(on_leak)
     if leaks and on_leak == "raise":
-        raise DatasetError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
+        raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
         warnings.warn(str(leak), FeatxWarning, stacklevel=2)
     units = found.units if on_leak == "group" else found.given_units
@@ -197,6 +199,8 @@ def compare(
     estimators: Mapping[str, Any] | Sequence[Any],
     X: Any,
     y: ArrayLike | Sequence[Any] | None = None,
+    *,
+    param_grids: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Evaluate several estimators on the same folds and the same bootstrap draws.
@@ -207,6 +211,8 @@ def compare(
         By name; unnamed ones are described by what they are.
     X, y
         As for :func:`evaluate`.
+    param_grids : dict of str to dict, optional
+        The grid of each that is searched, by name.
     **settings
         Of :func:`evaluate`, for all of them.
 
@@ -231,7 +237,9 @@ def compare(
         with warnings.catch_warnings():
             if evaluations:  # every leak was said once
                 warnings.simplefilter("ignore", FeatxWarning)
-            found = evaluate(estimator, X, y, **{**settings, "name": title})
+            searched = title is not None and param_grids is not None and title in param_grids
+            own = {"param_grid": param_grids[title]} if searched else {}  # type: ignore[index]  # not None then
+            found = evaluate(estimator, X, y, **{**settings, **own, "name": title})
         evaluations.append(found)
     names = [evaluation.name for evaluation in evaluations]
     if len(set(names)) < len(names):

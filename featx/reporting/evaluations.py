@@ -39,6 +39,8 @@ class Evaluation:
         The one to quote first.
     leaks : tuple of Leak
         Why figures may flatter.
+    kept : tuple of Leak
+        Copies and near-copies that were found and that folds keep together: they flatter nothing.
     looked_for : tuple of str
         Kinds of leaks that the data allowed to look for.
     fits : tuple of FoldFit
@@ -76,6 +78,7 @@ class Evaluation:
     name: str
     judgements: tuple[Judgement, ...]
     leaks: tuple[Leak, ...]
+    kept: tuple[Leak, ...]
     looked_for: tuple[str, ...]
     fits: tuple[FoldFit, ...]
     classes: NDArray[Any] | None
@@ -124,6 +127,9 @@ class Evaluation:
             "kept_together": self.kept_together,
             "judgements": [judgement.to_dict() for judgement in self.judgements],
             "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
+            "kept_together_copies": [
+                {"kind": each.kind, "n": each.n, "message": each.message} for each in self.kept
+            ],
             "looked_for": list(self.looked_for),
             "folds": [
                 {
@@ -223,12 +229,16 @@ class Evaluation:
                 else f" of {judgement.n_units} {self.kept_together}"
             )
             lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{of}", ""]
-            lines += [f"  {'':<34}{'value':>8}   95 % interval"]
+            lines += [f"  {'':<38}{'value':>8}   95 % interval"]
             for name, estimate in judgement.figures.items():
                 interval = between(estimate)
                 if name == "calibration_error" and judgement.calibration_by_chance is not None:
                     interval = f"{judgement.calibration_by_chance:.3f} by chance alone"
-                lines.append(f"  {figure_of(name).title:<34}{number(estimate.value):>8}   {interval}")
+                lines.append(f"  {figure_of(name).title:<38}{number(estimate.value):>8}   {interval}")
+            lines.append("")
+        if self.curve:
+            lines.append(f"{figure_of(self.main.headline).title} by training samples, mean over folds")
+            lines += [f"  {point.n_train:<38,.0f}{with_interval(point.estimate)}" for point in self.curve]
             lines.append("")
         lines += [f"Beware: {leak}" for leak in self.leaks]
         return "\n".join(lines).rstrip()

@@ -1,0 +1,280 @@
+"""``featx evaluate``: what a head on a backbone, or a saved model, is worth on samples it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import featx
+from featx.cli.options import (
+    CacheOption,
+    FileColumnOption,
+    GroupColumnOption,
+    ImageRootOption,
+    JsonOption,
+    LabelColumnOption,
+    MaxLengthOption,
+    PoolingOption,
+    PreprocessOption,
+    QuietOption,
+    SkipOption,
+    SplitColumnOption,
+    TapOption,
+    TextColumnOption,
+    cache_of,
+    column_choices,
+    features_choices,
+    shows_progress,
+    tap_of,
+)
+from featx.cli.output import one_line, print_error, print_json, say
+from featx.errors import LeakError, ParameterError, without_advice
+
+if TYPE_CHECKING:
+    from featx.reporting.evaluations import Comparison, Evaluation
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
+        ),
+    ],
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backbone",
+            "-b",
+            metavar="REF",
+            help="As for featx train; given several times, they are compared.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        str, typer.Option("--head", metavar="NAMES", help="Heads, separated by commas; several are compared.")
+    ] = "logistic",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Judge this saved model instead, on data that it was not trained on.",
+            show_default=False,
+        ),
+    ] = None,
+    tap: TapOption = None,
+    pooling: PoolingOption = "auto",
+    max_length: MaxLengthOption = None,
+    preprocess: PreprocessOption = None,
+    cv: Annotated[int, typer.Option("--cv", help="Folds, where the data have no split.")] = 5,
+    search: Annotated[
+        bool, typer.Option("--search", help="Search each head's parameters inside every training part.")
+    ] = False,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            "--calibrate",
+            metavar="METHOD",
+            help="sigmoid or isotonic: calibrate probabilities inside every training part.",
+            show_default=False,
+        ),
+    ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            "--aggregate",
+            metavar="HOW",
+            help="mean, median, max or vote: make one prediction a group, and judge groups.",
+            show_default=False,
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            "--positive",
+            metavar="LABEL",
+            help="Of two classes the one that sensitivity is about. Default: the second by name.",
+            show_default=False,
+        ),
+    ] = None,
+    at_specificity: Annotated[
+        float,
+        typer.Option(
+            "--at-specificity", help="Of two classes: choose a threshold in training to reach this."
+        ),
+    ] = 0.9,
+    at_sensitivity: Annotated[
+        float, typer.Option("--at-sensitivity", help="The same for sensitivity.")
+    ] = 0.9,
+    learning_curve: Annotated[
+        str | None,
+        typer.Option(
+            "--learning-curve",
+            metavar="SHARES",
+            help="Fit on these shares of every training part too, such as 0.1,0.25,0.5.",
+            show_default=False,
+        ),
+    ] = None,
+    on_leak: Annotated[
+        str,
+        typer.Option(
+            "--on-leak",
+            metavar="WHAT",
+            help="group: keep copies together in folds; warn: only warn; raise: end with exit status 1.",
+        ),
+    ] = "group",
+    file_column: FileColumnOption = "file",
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    split_column: SplitColumnOption = None,
+    text_column: TextColumnOption = None,
+    image_root: ImageRootOption = None,
+    ignore_split: Annotated[
+        bool, typer.Option("--ignore-split", help="Cross-validate on all rows, whatever their split.")
+    ] = False,
+    skip_unreadable: SkipOption = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Write a page to read: one HTML file.", show_default=False
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option("--png", metavar="FILE", help="Write a picture for slides.", show_default=False),
+    ] = None,
+    show_names: Annotated[
+        bool, typer.Option("--show-names", help="Name files in the page; they may name patients.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are already there.")
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", help="Where to compute: auto, cpu, cuda, cuda:1 or tensorrt.", show_default=False
+        ),
+    ] = None,
+    cache: CacheOption = "default",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of folds and of the bootstrap.")] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Judge heads or a model on samples they have not seen.
+
+    Every sample is predicted once, by a model whose training part held neither it nor any other of its group; with a split, one
+    model is fitted on its part "train". Every figure has a 95 % interval. Leaks are warnings.
+    """
+    from featx.evaluating import evaluate_heads, evaluate_model
+    from featx.outputs import check_output
+
+    for path in (report, png):
+        if path is not None:
+            check_output(path, overwrite=overwrite)  # refused before the work, not after it
+    columns = column_choices(
+        file=file_column,
+        label=label_column,
+        group=group_column,
+        split=split_column,
+        text=text_column,
+        root=image_root,
+    )
+    dataset = featx.read_dataset(data, **columns)
+    shared: dict[str, Any] = {
+        "aggregate": aggregate,
+        "positive": positive,
+        "on_leak": on_leak,
+        "random_state": seed,
+        "verbose": shows_progress(quiet),
+        "ignore_split": ignore_split,
+        "skip_unreadable": skip_unreadable,
+    }
+    result: Comparison | Evaluation
+    evaluations: tuple[Evaluation, ...]
+    try:
+        if model is not None:
+            _only_for_training(backbone, search, calibrate, learning_curve, tap, preprocess, max_length)
+            found = evaluate_model(model, dataset, device=device, cache=cache_of(cache), **shared)
+            result, evaluations = found, (found,)
+        else:
+            compared = evaluate_heads(
+                dataset,
+                backbones=backbone or [None],
+                heads=tuple(name.strip() for name in head.split(",") if name.strip()),
+                search=search,
+                features={
+                    "tap": tap_of(tap),
+                    "pooling": pooling,
+                    "device": device or "auto",
+                    "cache": cache_of(cache),
+                    **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length),
+                },
+                cv=cv,
+                calibrate=calibrate,
+                at_specificity=at_specificity,
+                at_sensitivity=at_sensitivity,
+                learning_curve=_shares(learning_curve),
+                **shared,
+            )
+            evaluations = compared.evaluations
+            result = compared if len(evaluations) > 1 else evaluations[0]
+    except LeakError as error:
+        print_error(str(error))
+        raise typer.Exit(1) from error
+    if report is not None:
+        result.to_html(report, show_names=show_names, overwrite=overwrite)
+    if png is not None:
+        result.to_png(png, overwrite=overwrite)
+    written = [str(path) for path in (report, png) if path is not None]
+    if as_json:
+        print_json({**result.to_dict(), "written": written})
+        return
+    for unread in evaluations[0].skipped:
+        say(f"skipped {one_line(without_advice(str(unread)))}")
+    say(result.format_table())
+    if written:
+        say(f"Written: {', '.join(written)}")
+
+
+def _only_for_training(
+    backbone: list[str] | None,
+    search: bool,
+    calibrate: str | None,
+    learning_curve: str | None,
+    tap: list[str] | None,
+    preprocess: Path | None,
+    max_length: int | None,
+) -> None:
+    """Refuse what decides how a model is made, where there is one."""
+    given = {
+        "--backbone": backbone,
+        "--search": search,
+        "--calibrate": calibrate,
+        "--learning-curve": learning_curve,
+        "--tap": tap,
+        "--preprocess": preprocess,
+        "--max-length": max_length,
+    }
+    for option, value in given.items():
+        if value:
+            raise ParameterError(f"{option}: the model of --model is judged as it is. Leave one of them out.")
+
+
+def _shares(text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in (text or "").split(",") if word.strip())
+    except ValueError:
+        raise ParameterError(
+            f"learning_curve={text!r}: expected shares between 0 and 1 with commas between them, such as 0.1,0.25,0.5."
+        ) from None

@@ -1,0 +1,157 @@
+"""``featx evaluate``: what it prints and writes, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featx.testing import counted_rows, tiny_backbone
+
+
+@pytest.fixture
+def patients(table: Callable[..., Path]) -> Path:
+    """The pictures in a CSV, two a patient."""
+    return table(group=[f"patient {i // 2}" for i in range(24)])
+
+
+def test_figures_are_printed_with_intervals(featx: Any, photos: Path, tiny: Path) -> None:
+    ended = featx("evaluate", photos, "-b", tiny)
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[0] == "tiny, logistic"
+    assert lines[1] == "5 folds: 24 samples"
+    assert any(line.split()[:2] == ["balanced", "accuracy"] and " to " in line for line in lines)
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_groups_are_judged_where_asked(featx: Any, patients: Path, tiny: Path) -> None:
+    found = featx(
+        "evaluate", patients, "-b", tiny, "--aggregate", "mean", "--positive", "dark", "--json"
+    ).json
+    main = found["judgements"][0]
+    assert (main["level"], main["n"], found["n_groups"], found["positive"]) == ("group", 12, 12, "dark")
+
+
+def test_several_backbones_are_compared(featx: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    other = tiny_backbone(tmp_path / "other", channels=(4, 8, 8, 12, 8), seed=3)
+    found = featx("evaluate", photos, "-b", tiny, "-b", other, "--cv", "2", "--json").json
+    assert [each["name"] for each in found["evaluations"]] == ["tiny, logistic", "other, logistic"]
+    assert len(found["differences"]) == 1
+
+
+def test_each_head_is_searched_on_its_own_grid(featx: Any, photos: Path, tiny: Path) -> None:
+    words = ("evaluate", photos, "-b", tiny, "--head", "logistic,svm", "--search", "--cv", "2", "--json")
+    grids = [each["settings"]["param_grid"] for each in featx(*words).json["evaluations"]]
+    assert [next(iter(grid)) for grid in grids] == ["head__logistic__C", "head__svm__kernel"]
+
+
+def test_every_image_meets_the_network_once_for_all_heads(featx: Any, photos: Path, tiny: Path) -> None:
+    with counted_rows() as rows:
+        featx("evaluate", photos, "-b", tiny, "--head", "logistic,svm", "--learning-curve", "0.5")
+    assert rows.n == 24
+
+
+def test_a_page_and_a_picture_are_written(featx: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    page, picture = tmp_path / "page.html", tmp_path / "picture.png"
+    ended = featx("evaluate", photos, "-b", tiny, "--report", page, "--png", picture)
+    assert ended.out.splitlines()[-1] == f"Written: {page}, {picture}"
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert str(photos) not in page.read_text(encoding="utf-8")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = featx(
+        "evaluate", photos, "-b", tiny, "--report", page, "--show-names", "--overwrite", "--json"
+    ).json
+    assert shown["written"] == [str(page)]
+
+
+def test_files_are_refused_before_the_work(
+    refused: Callable[..., str], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there.html").write_text("mine")
+    with counted_rows() as rows:
+        line = refused("evaluate", photos, "-b", tiny, "--report", tmp_path / "there.html")
+    assert "--overwrite" in line
+    assert rows.n == 0
+    assert (tmp_path / "there.html").read_text() == "mine"
+
+
+def test_a_split_is_followed_unless_it_is_to_be_ignored(
+    featx: Any, table: Callable[..., Path], tiny: Path
+) -> None:
+    split = table(split=(["train"] * 8 + ["test"] * 4) * 2)
+    assert "test: 8 samples" in featx("evaluate", split, "-b", tiny).out
+    assert "5 folds: 24 samples" in featx("evaluate", split, "-b", tiny, "--ignore-split").out
+
+
+def test_leaks_are_warnings_or_end_with_status_1(featx: Any, table: Callable[..., Path], tiny: Path) -> None:
+    leaking = table(
+        split=(["train"] * 8 + ["test"] * 4) * 2,
+        patient=[*(f"patient {min(i % 12, 8)}{i // 12}" for i in range(23)), "patient 00"],
+    )
+    words = ("evaluate", leaking, "-b", tiny, "--group-column", "patient")
+    warned = featx(*words)
+    assert warned.status == 0
+    assert "featx: warning: 1 group is in both train and test" in warned.err
+    assert "Beware: 1 group" in warned.out
+    ended = featx(*words, "--on-leak", "raise")
+    assert (ended.status, ended.out) == (1, "")
+    assert len(ended.err.splitlines()) == 1
+    assert "--on-leak raise" in ended.err
+
+
+def test_a_saved_model_is_judged_on_new_data(featx: Any, model: Path, photos: Path) -> None:
+    found = featx("evaluate", photos, "--model", model, "--json").json
+    assert found["name"] == "model"
+    assert found["judgements"][0]["part"] == "new samples"
+    assert found["folds"] == []
+
+
+def test_what_makes_a_model_does_not_go_with_one(
+    refused: Callable[..., str], model: Path, photos: Path, tiny: Path
+) -> None:
+    for words in (("-b", tiny), ("--search",), ("--calibrate", "sigmoid"), ("--learning-curve", "0.5")):
+        assert refused("evaluate", photos, "--model", model, *words).startswith(
+            f"{words[0]}".replace("-b", "--backbone")
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--head", "logistik"), "Did you mean 'logistic'?"),
+        (("--head", ","), "--head"),
+        (("--on-leak", "grop"), "Did you mean 'group'?"),
+        (("--learning-curve", "0.5,x"), "--learning-curve 0.5,x"),
+        (("--learning-curve", "1.5"), "shares between 0 and 1"),
+        (("--positive", "nobody"), "--positive nobody"),
+        (("--aggregate", "mean"), "there are no groups"),
+        (("--aggregate", "mena"), "Did you mean"),
+        (("--calibrate", "platt"), "--calibrate platt"),
+        (("--at-specificity", "2"), "--at-specificity 2"),
+        (("--cv", "1"), "--cv 1"),
+        (("--cv", "13"), "--cv 12"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_end_in_one_line(
+    refused: Callable[..., str], photos: Path, tiny: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in refused("evaluate", photos, "-b", tiny, *words)
+
+
+def test_unreadable_images_are_listed_or_refused_by_line(
+    featx: Any, refused: Callable[..., str], table: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    path = table()
+    rows = list(csv.reader(path.read_text().splitlines()))
+    rows[5][0] = str(tmp_path / "gone.png")
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    assert "data.csv, line 6" in refused("evaluate", path, "-b", tiny)
+    ended = featx("evaluate", path, "-b", tiny, "--skip-unreadable")
+    assert ended.status == 0
+    assert ended.out.startswith("skipped ")
+    assert "5 folds: 23 samples" in ended.out
