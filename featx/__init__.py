@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from featx.artifact import load, save
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
+    from featx.backbones.window import Window
     from featx.embedding import embed, write_embedding
     from featx.evaluation.evaluate import compare, evaluate
     from featx.attribution import Evidence, evidence
@@ -38,6 +39,7 @@ _HOME = {
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
     "TextFeatures": "featx.features",
+    "Window": "featx.backbones.window",
     "compare": "featx.evaluation.evaluate",
     "embed": "featx.embedding",
     "evaluate": "featx.evaluation.evaluate",
@@ -64,6 +66,7 @@ __all__ = [
     "ImageFeatures",
     "ImagePreprocess",
     "TextFeatures",
+    "Window",
     "__version__",
     "compare",
     "embed",

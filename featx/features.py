@@ -17,6 +17,7 @@ from featx.backbone_features import BackboneFeatures, Feed
 from featx.backbones.backbone import Backbone, Preprocess
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.text_preprocess import TextPreprocess
+from featx.backbones.window import Window
 from featx.errors import FeatxWarning, ParameterError
 from featx.inference.batching import ImageBatching, TokenBatching
 from featx.inference.cut_texts import CutTexts
@@ -57,6 +58,9 @@ class ImageFeatures(BackboneFeatures):
         How positions become one vector.
     preprocess : ImagePreprocess or dict, default=None
         Pixels to network input; None reads the backbone's own ``preprocessor_config.json``.
+    window : Window, default=None
+        Which values of images of more than 8 bits become black and white: ``Window(-600, 1500)``, or ``Window.percentiles()``.
+        None keeps that of the preprocessing, which usually has none: then DICOM files are shown as they say themselves.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"tensorrt"``. A device asked for by name computes, or raises.
     precision : {"float32", "float16"}, default="float32"
@@ -85,7 +89,11 @@ class ImageFeatures(BackboneFeatures):
     -----
     X is a list, array, Series or one-column frame of paths, encoded bytes, PIL images or uint8 arrays (h, w), (h, w, 3) or
     (h, w, 4) in RGB order, or a 4-D uint8 stack (n, h, w, 3); a stack of grey images (n, h, w) is given as
-    ``X[..., numpy.newaxis]``, as it could be one colour image. ``fit`` looks at the backbone, never at X.
+    ``X[..., numpy.newaxis]``, as it could be one colour image. With a window, arrays of grey values may be of any integer or
+    float type. Paths may be those of DICOM, NIfTI and MGZ files (extra ``medical``), with a frame or slice behind them:
+    ``"scan.nii.gz#axial=40"``, ``"run.dcm#frame=7"``; without one, the middle one is meant.
+
+    ``fit`` looks at the backbone, never at X.
 
     Examples
     --------
@@ -103,6 +111,7 @@ class ImageFeatures(BackboneFeatures):
         tap: str | list[str] = "pooled",
         pooling: str = "auto",
         preprocess: ImagePreprocess | dict[str, Any] | None = None,
+        window: Window | None = None,
         device: str = "auto",
         precision: str = "float32",
         cache: str | os.PathLike[str] | EmbeddingStore | None = "default",
@@ -115,6 +124,7 @@ class ImageFeatures(BackboneFeatures):
         self.tap = tap
         self.pooling = pooling
         self.preprocess = preprocess
+        self.window = window
         self.device = device
         self.precision = precision
         self.cache = cache
@@ -124,12 +134,16 @@ class ImageFeatures(BackboneFeatures):
         self.verbose = verbose
 
     def samples_of(self, X: Any) -> Sequence[Any]:
-        return as_samples(X, keep_errors=self.on_error == "nan")
+        windowed = self.backbone_.pixels().window is not None
+        return as_samples(X, keep_errors=self.on_error == "nan", windowed=windowed)
 
     def _preprocess(self, own: Backbone) -> Preprocess | None:
-        if isinstance(self.preprocess, dict):
-            return ImagePreprocess.from_config(self.preprocess)
-        return self.preprocess
+        given = self.preprocess
+        if isinstance(given, dict):
+            given = ImagePreprocess.from_config(given)
+        if self.window is None or not isinstance(given, ImagePreprocess | None):
+            return given  # what is no preprocessing is refused where it is opened
+        return dataclasses.replace(own.pixels() if given is None else given, window=self.window)
 
     def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         pixels = backbone.pixels()

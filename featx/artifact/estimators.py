@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from featx.artifact.words import space_in_words
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import RULES, Backbone, FeatureSpace, Preprocess
 from featx.backbones.preprocess import ImagePreprocess
+from featx.backbones.window import Window
 from featx.errors import ArtifactError, BackboneError, FeatxError, ParameterError, PreprocessError
 from featx.features import ImageFeatures, TextFeatures
 
@@ -26,7 +27,9 @@ __all__ = ["Found", "fitted_from", "preprocess_of", "record_of", "unfitted_from"
 
 # Set when an artefact is loaded: they are places on a machine.
 _PLACES = frozenset({"backbone", "cache"})
-_SET_APART = _PLACES | {"preprocess"}
+# Written in forms of their own.
+_OF_IMAGES = frozenset({"preprocess", "window"})
+_SET_APART = _PLACES | _OF_IMAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,13 @@ def record_of(features: BackboneFeatures, backbone: str) -> FeaturesRecord:
     parameters = {
         name: _plain(name, value)
         for name, value in features.get_params(deep=False).items()
-        if name not in _PLACES and name != "preprocess"
+        if name not in _SET_APART
     }
     if isinstance(features, ImageFeatures):
         own = used if isinstance(used, ImagePreprocess) else None
         parameters["preprocess"] = _preprocess_out(features.preprocess, own)
+        if features.window is not None:
+            parameters["window"] = features.window.to_dict()
     return FeaturesRecord(
         kind=features.modality,
         backbone=backbone,
@@ -112,7 +117,8 @@ def unfitted_from(
         return _make(TextFeatures, record, backbone, {}, cache=cache, device=device)
     given_as, config = _preprocess_entry(record)
     preprocess = config if given_as == "dict" else preprocess_of(record)
-    return _make(ImageFeatures, record, backbone, {"preprocess": preprocess}, cache=cache, device=device)
+    further = {"preprocess": preprocess, "window": _window_of(record)}
+    return _make(ImageFeatures, record, backbone, further, cache=cache, device=device)
 
 
 def fitted_from(record: FeaturesRecord, found: Found, *, cache: Any, device: str | None) -> BackboneFeatures:
@@ -169,11 +175,13 @@ def _fitted_image(
             "fitted ImageFeatures without their preprocessing. The artefact was tampered with."
         )
     # Left to the backbone when it was saved, it is left to it again, so that another one set later brings its own.
-    own = given_as is None and found.backbone.preprocess == used
+    window, published = _window_of(record), found.backbone.preprocess
+    if window is not None and isinstance(published, ImagePreprocess):
+        published = replace(published, window=window)
+    own = given_as is None and published == used
     preprocess = None if own else config if given_as == "dict" else used
-    features = _make(
-        ImageFeatures, record, found.reference, {"preprocess": preprocess}, cache=cache, device=device
-    )
+    further = {"preprocess": preprocess, "window": window}
+    features = _make(ImageFeatures, record, found.reference, further, cache=cache, device=device)
     return features, Backbone.open(found.backbone, preprocess=used)
 
 
@@ -272,3 +280,15 @@ def _preprocess_entry(record: FeaturesRecord) -> tuple[str | None, dict[str, Any
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ArtifactError(f"the preprocessing of its ImageFeatures is {entry!r}, expected a configuration.")
     return entry.get("given_as"), entry["config"]
+
+
+def _window_of(record: FeaturesRecord) -> Window | None:
+    given = record.parameters.get("window")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise ArtifactError(f"the window of its ImageFeatures is {given!r:.200}, expected numbers by name.")
+    try:
+        return Window.from_dict(given)
+    except ParameterError as error:
+        raise ArtifactError(f"its ImageFeatures cannot be used: {error} Fetch the artefact again.") from error

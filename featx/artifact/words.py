@@ -6,6 +6,7 @@ from typing import Any
 
 from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.backbones.backbone import FeatureSpace
+from featx.backbones.window import Window
 
 __all__ = ["pipeline_in_words", "readme", "space_in_words"]
 
@@ -35,6 +36,8 @@ def space_in_words(space: FeatureSpace, backbone: str, n_features: int) -> str:
         steps.append(f"resized to {size[0]} x {size[1]} px ({preprocess['resample']})")
     if crop is not None:
         steps.append(f"centre of {crop[0]} x {crop[1]} px")
+    if "window" in preprocess:
+        steps.append(f"deep images shown through a window of {Window.from_dict(preprocess['window'])}")
     steps.append(
         f"{preprocess.get('channel_order', 'rgb').upper()}, {preprocess.get('decode', 'exact')} decoding"
     )

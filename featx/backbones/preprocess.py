@@ -16,6 +16,7 @@ from typing import Any, SupportsFloat
 
 from featx.backbones.processor_configs import OR_GIVE, RESAMPLES, processor_fields, timm_fields
 from featx.backbones.processors import IMAGENET_MEAN, IMAGENET_STD
+from featx.backbones.window import Window
 from featx.errors import ParameterError, PreprocessError
 
 __all__ = ["MISSING_PREPROCESS_HELP", "RESAMPLES", "ImagePreprocess"]
@@ -30,6 +31,7 @@ Say how pixels become the network's input, with preprocess=:
   scale          pixel * scale comes first                                   (default 1/255)
   mean, std      then (x - mean) / std, for each of the network's channels
   channel_order  rgb | bgr                                                   (default rgb)
+  window         of images of more than 8 bits: featx.Window(center, width)
 For a network trained on ImageNet in PyTorch this is usually right:
   from featx import ImagePreprocess
   preprocess = ImagePreprocess(size=256, crop=(224, 224),
@@ -41,8 +43,9 @@ Or put the preprocessor_config.json of the model's publisher beside the .onnx fi
 class ImagePreprocess:
     """From an RGB image to a network's input.
 
-    In this order: alpha composited on `background`, resize, centre crop, channel order, ``pixel * scale``,
-    then ``(x - mean) / std``. The first three make uint8 pixels; the rest is part of the network's graph.
+    In this order: values of more than 8 bits shown through `window`, alpha composited on `background`, resize, centre crop,
+    channel order, ``pixel * scale``, then ``(x - mean) / std``. The first four make uint8 pixels; the rest is part of the
+    network's graph.
 
     Parameters
     ----------
@@ -63,6 +66,9 @@ class ImagePreprocess:
         RGB colour under transparent pixels, 0 to 255.
     decode : {"exact", "draft"}
         "draft" decodes a JPEG at the smallest DCT scale that keeps at least twice the target size.
+    window : Window, optional
+        Which values of an image of more than 8 bits, or of a grey DICOM image, become black and white. None takes what a file
+        itself says, as DICOM files do. Other 8-bit pictures and colour stay as they are.
 
     Raises
     ------
@@ -86,6 +92,7 @@ class ImagePreprocess:
     channel_order: str = "rgb"
     background: tuple[int, int, int] = (255, 255, 255)
     decode: str = "exact"
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         # Lists and numpy scalars become tuples of plain numbers, so that equal values have equal identities.
@@ -104,6 +111,7 @@ class ImagePreprocess:
         keep("mean", tuple(_finite("mean", value) for value in _three("mean", self.mean)))
         keep("std", tuple(_positive("std", value) for value in _three("std", self.std)))
         keep("background", tuple(_level(value) for value in _three("background", self.background)))
+        keep("window", _window(self.window))
 
     @property
     def output_size(self) -> tuple[int, int] | None:
@@ -176,7 +184,7 @@ class ImagePreprocess:
     def to_config(self) -> dict[str, Any]:
         """The same as a Hugging Face configuration; ``from_config`` gives an equal value back.
 
-        `background` and `decode`, which Hugging Face has no words for, go under the key ``featx``. The class
+        `background`, `decode` and `window`, which Hugging Face has no words for, go under the key ``featx``. The class
         named is ViTImageProcessor, which takes these steps; for ``channel_order="bgr"`` none is named, as no
         class of theirs both flips and normalises.
         """
@@ -195,11 +203,14 @@ class ImagePreprocess:
             config["crop_size"] = {"height": self.crop[0], "width": self.crop[1]}
         config |= {"do_rescale": True, "rescale_factor": self.scale, "do_normalize": True}
         config |= {"image_mean": list(self.mean), "image_std": list(self.std)}
-        config["featx"] = {"background": list(self.background), "decode": self.decode}
+        config["featx"] = {"background": list(self.background), "decode": self.decode, **self._window_dict()}
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON has it, for a feature space's identity: equal values, equal dictionaries."""
+        """Every field as JSON has it, for a feature space's identity: equal values, equal dictionaries.
+
+        Without a window there is no key for it, so that spaces from before there were windows keep their ids.
+        """
         return {
             "kind": "image",
             "size": list(self.size) if isinstance(self.size, tuple) else self.size,
@@ -211,7 +222,11 @@ class ImagePreprocess:
             "channel_order": self.channel_order,
             "background": list(self.background),
             "decode": self.decode,
+            **self._window_dict(),
         }
+
+    def _window_dict(self) -> dict[str, Any]:
+        return {} if self.window is None else {"window": self.window.to_dict()}
 
 
 _CONFIG_FILES = (
@@ -260,6 +275,16 @@ def _level(value: Any) -> int:
     if not _is_whole(value) or not 0 <= int(value) <= 255:
         raise ParameterError(f"background: expected whole numbers from 0 to 255, found {value!r}.")
     return int(value)
+
+
+def _window(value: Any) -> Window | None:
+    if isinstance(value, Mapping):
+        return Window.from_dict(value)
+    if value is not None and not isinstance(value, Window):
+        raise ParameterError(
+            f"window: expected a featx.Window such as Window(-600, 1500), or None, found {value!r}."
+        )
+    return value
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -47,6 +47,7 @@ class PreprocessFields(TypedDict, total=False):
     channel_order: str
     background: Any
     decode: Any
+    window: Any
 
 
 def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
@@ -85,12 +86,16 @@ def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
     flips = given.get("do_flip_channel_order", rules is not None and rules.flip)
     fields["channel_order"] = "bgr" if flips else "rgb"
     own = given.get("featx", {})
-    if not isinstance(own, Mapping) or not set(own) <= {"background", "decode"}:
-        raise PreprocessError(f"'featx': expected {{'background', 'decode'}}, found {own!r}. {OR_GIVE}")
+    if not isinstance(own, Mapping) or not set(own) <= {"background", "decode", "window"}:
+        raise PreprocessError(
+            f"'featx': expected {{'background', 'decode', 'window'}}, found {own!r}. {OR_GIVE}"
+        )
     if "background" in own:
         fields["background"] = own["background"]
     if "decode" in own:
         fields["decode"] = own["decode"]
+    if "window" in own:
+        fields["window"] = own["window"]
     return fields
 
 

@@ -135,11 +135,16 @@ def show(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
             say(f"{name:12} {facts[name]}")
     if facts["preprocess"]:
         told = ((name, value) for name, value in facts["preprocess"].items() if value not in ("", []))
-        fields = ", ".join(f"{name} {value}" for name, value in told if name != "kind")
+        fields = ", ".join(f"{name} {_told(value)}" for name, value in told if name != "kind")
         lines = textwrap.wrap(fields, _WIDTH - _INDENT, break_long_words=False)
         say("\n".join(f"{'' if i else 'preprocess':{_INDENT}}{line}" for i, line in enumerate(lines)))
     rows = [(t["name"], t["kind"], t["channels"], t["resolution"], t["tensor"]) for t in facts["taps"]]
     print_table(["tap", "kind", "channels", "resolution", "tensor"], rows, right=["channels"])
+
+
+def _told(value: Any) -> str:
+    """A field's value; of a window its numbers by name."""
+    return " ".join(f"{name} {n:g}" for name, n in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _listed() -> list[dict[str, Any]]:

@@ -228,7 +228,8 @@ def _words(description: Mapping[str, Any] | None) -> str:
     pixels = space.get("preprocess", {})
     size = pixels.get("crop") or pixels.get("size")
     at = "" if size is None else f" {'x'.join(map(str, size)) if isinstance(size, list) else size}px"
-    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}".strip()
+    window = "".join(f" {name} {value:g}" for name, value in pixels.get("window", {}).items())
+    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}{window}".strip()
 
 
 def _ago(then_s: float) -> str:

@@ -31,6 +31,7 @@ from featx.inference.lanes import Job, Lanes, Work
 from featx.inference.reading import Content, Reading, Source, unreadable_path
 from featx.inference.runtime import Session
 from featx.inference.windows import ROWS_BYTES
+from featx.inputs.frames import stat_file
 from featx.inputs.samples import DigestSample
 from featx.store.claims import Claim
 from featx.store.digest import DIGEST_BYTES, digest_text, keys_array
@@ -213,7 +214,9 @@ class _Run:
     def _recall_files(self, indices: NDArray[np.intp]) -> None:
         assert self.identities is not None
         for part in _chunks(indices, _LOOKUP_ROWS):
-            keys, known, identities = self.files.lookup([self.samples[i] for i in part.tolist()])
+            keys, known, identities = self.files.lookup(
+                [self.samples[i] for i in part.tolist()], look=stat_file
+            )
             self.keys[part[known]] = keys[known]
             self.known[part] = known
             self.identities[part] = identities

@@ -24,9 +24,10 @@ from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inference.lanes import Job
 from featx.inference.windows import Windows, WindowSize
+from featx.inputs.frames import Frame, parse_frame, stat_file
 from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import sample_name
-from featx.store.digest import digest_array, digest_bytes
+from featx.store.digest import digest_array, digest_bytes, digest_text
 from featx.store.files import identify
 
 __all__ = [
@@ -225,7 +226,7 @@ class Reader:
         SampleError
         """
         content, _ = self._content(index, sample_name(self._samples[index], index))
-        return content, _digest(content)
+        return content, _digest(content, _frame(self._samples[index]))
 
     def network_input(self, index: int, content: Content) -> NDArray[np.uint8]:
         """A sample ready for the network, uint8 (h, w, 3).
@@ -236,7 +237,8 @@ class Reader:
         """
         name = sample_name(self._samples[index], index)
         if isinstance(content, bytes):
-            return decode(content, self._preprocess, name=name, index=index)
+            frame = _frame(self._samples[index])
+            return decode(content, self._preprocess, frame=frame, name=name, index=index)
         return fit(content, self._preprocess, name=name, index=index)
 
     def __enter__(self) -> Reader:
@@ -257,7 +259,8 @@ class Reader:
         except SampleError as error:
             return Read(index, error=error)
         kept = reading.holds(_cost_bytes(content, sample))
-        return Read(index, _digest(content), content if kept else None, identity=identity)
+        key = _digest(content, _frame(sample))
+        return Read(index, key, content if kept else None, identity=identity)
 
     def _content(self, index: int, name: str) -> tuple[Content, bytes]:
         """A sample's encoded bytes, or its pixels as a canonical RGB array; and the identity of the file that was read."""
@@ -267,7 +270,7 @@ class Reader:
         if not isinstance(sample, str | Path):
             return canonical(sample, self._preprocess, name=name, index=index), b""
         try:
-            with open(sample, "rb", buffering=0, opener=_open_at_once) as file:
+            with open(parse_frame(str(sample))[0], "rb", buffering=0, opener=_open_at_once) as file:
                 before = os.fstat(file.fileno())
                 if stat.S_ISREG(before.st_mode):
                     content = file.read()
@@ -295,7 +298,7 @@ def _open_at_once(path: str, flags: int) -> int:
 def unreadable_path(path: str | os.PathLike[str]) -> UnreadableSampleError:
     """The error of a path that is not that of a file: nothing is there, or something else. Nothing is opened."""
     try:
-        mode = os.stat(path).st_mode
+        mode = stat_file(os.fspath(path)).st_mode
     except (OSError, ValueError) as error:
         return UnreadableSampleError(_reason(error))
     if stat.S_ISDIR(mode):
@@ -314,8 +317,15 @@ def _cost_bytes(content: Content, sample: Any) -> int:
     return 0 if own else content.nbytes
 
 
-def _digest(content: Content) -> bytes:
-    return digest_bytes(content) if isinstance(content, bytes) else digest_array(content)
+def _frame(sample: Any) -> Frame | None:
+    """Which picture of its file a sample is, where it says so."""
+    return parse_frame(str(sample))[1] if isinstance(sample, str | Path) else None
+
+
+def _digest(content: Content, frame: Frame | None) -> bytes:
+    """Of what a sample is: of its content, or of one frame of that."""
+    of_content = digest_bytes(content) if isinstance(content, bytes) else digest_array(content)
+    return of_content if frame is None else digest_text(f"{of_content.hex()}#{frame}")
 
 
 def _reason(error: Exception) -> str:

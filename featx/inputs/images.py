@@ -2,14 +2,16 @@
 
 Owns featx's pixel rules: every source meets the same definition, in this order.
 
-1. Encoded bytes are decoded; of an animation or a multi-page file, the first frame. EXIF orientation is
-   applied, also to a PIL image that carries one.
+1. Encoded bytes are decoded; of an animation or a multi-page file, the first frame unless another is named.
+   EXIF orientation is applied, also to a PIL image that carries one. Values of more than 8 bits, and what DICOM,
+   NIfTI and MGZ files hold, become 8-bit grey through a window.
 2. Palettes are resolved; alpha, in whichever form, is composited on ``preprocess.background``; CMYK becomes
    RGB as PIL converts it (JPEG's inverted CMYK, as Adobe writes it, is read as such); grey and 1-bit fill
    three channels.
-3. Resize and centre crop, pixel for pixel those of the PIL-backed image processors of transformers 5.
+3. Resize and centre crop, pixel for pixel those of the PIL-backed image processors of transformers 5. A picture
+   whose file says that its pixels are oblong is resized as if they were square.
 
-Refuses what has no single picture in 8 bits: 16-bit and float pixels need a window. Never loosens PIL's
+Refuses what has no single picture in 8 bits: without a window 16-bit and float pixels. Never loosens PIL's
 guards against truncated files and decompression bombs, and changes no PIL setting.
 """
 
@@ -28,7 +30,10 @@ from PIL import Image
 
 from featx.backbones.preprocess import RESAMPLES, ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
-from featx.inputs.refusals import NEEDS_WINDOW, array_problem, depth_problem, looks_like
+from featx.inputs.frames import Frame
+from featx.inputs.medical import is_medical, read_medical
+from featx.inputs.refusals import NEEDS_WINDOW, NO_DEEP_COLOUR, array_problem, depth_problem, looks_like
+from featx.inputs.values import Values, pixels_of
 
 __all__ = ["FORMATS", "canonical", "decode", "fit", "write_png"]
 
@@ -41,6 +46,7 @@ _LARGEST_RESIZED_PX = 89_478_485
 
 # EXIF orientation (TIFF tag 0x0112, value 1 to 8) -> what makes the image upright; 5 to 8 swap the edges.
 _ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC_TAG = 0x0106  # of TIFF; 0 is WhiteIsZero, which PIL minds in 8 bits only
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,17 +59,24 @@ _UPRIGHT = {
 
 
 def decode(
-    data: bytes, preprocess: ImagePreprocess, *, name: str = "", index: int | None = None
+    data: bytes,
+    preprocess: ImagePreprocess,
+    *,
+    frame: Frame | None = None,
+    name: str = "",
+    index: int | None = None,
 ) -> np.ndarray:
     """Decode an encoded image and fit it to the network.
 
     Parameters
     ----------
     data : bytes
-        A JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000 or AVIF file.
+        A JPEG, PNG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000 or AVIF file; or DICOM, NIfTI or MGZ.
     preprocess : ImagePreprocess
         With ``decode="draft"`` a JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2) that keeps at
         least twice the size it is resized to; other formats are always exact.
+    frame : Frame, optional
+        Which picture of a file with several, see :mod:`featx.inputs.frames`.
     name, index
         The sample as errors name it, and its position in X.
 
@@ -77,21 +90,37 @@ def decode(
     UnreadableSampleError
         If the data is empty, truncated, corrupt, too large (PIL's guard), or not an image.
     SampleError
-        If the pixels have more than 8 bits.
+        If the pixels have more than 8 bits and there is no window for them, or there is no such frame.
+    MissingExtraError
+        If it takes a package of the extra ``medical`` that is not installed.
     """
     if not data:
         raise UnreadableSampleError(f"empty file (0 bytes). {_REMOVE}", index=index, name=name)
+    if is_medical(data):
+        try:
+            values = read_medical(data, frame)
+            grey_or_rgb = Image.fromarray(pixels_of(values, preprocess.window))
+        except SampleError as error:
+            raise type(error)(error.message, index=index, name=name) from error.__cause__
+        height, width = values.square_size
+        square = _resized_size(height, width, preprocess) or (height, width)
+        return _fitted(grey_or_rgb, square, preprocess, name=name, index=index)
     _ignore_pil_warnings()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            if frame is not None:
+                _seek(opened, frame)
             _refuse_bomb(opened.size)
             problem = depth_problem(opened, data)
             if problem is not None:
-                raise SampleError(f"{problem}: {NEEDS_WINDOW}.", index=index, name=name)
+                opened.load()
+                return fit(_shown(opened, problem, preprocess), preprocess, name=name, index=index)
             target = _draft(opened, preprocess) if preprocess.decode == "draft" else None
             opened.load()
             image = _plain(opened, preprocess)
-    except (SampleError, MemoryError):
+    except SampleError as error:
+        raise type(error)(error.message, index=index, name=name) from error.__cause__
+    except MemoryError:
         raise
     except Exception as error:
         # PIL's decoders raise whatever their parsing meets: OSError, SyntaxError, ValueError, struct.error
@@ -111,6 +140,7 @@ def canonical(
     Parameters
     ----------
     source : PIL image, or uint8 ndarray of shape (h, w), (h, w, 1), (h, w, 3) RGB or (h, w, 4) RGBA
+        With a window in `preprocess` also grey values of any integer or float type.
 
     Returns
     -------
@@ -125,9 +155,11 @@ def canonical(
         If a PIL image that was opened but not loaded turns out to be unreadable.
     """
     if isinstance(source, np.ndarray):
-        problem = array_problem(source)
+        problem = array_problem(source, windowed=preprocess.window is not None)
         if problem is not None:
             raise SampleError(problem, index=index, name=name)
+        if source.dtype != np.uint8:
+            source = pixels_of(Values(stored=source.reshape(source.shape[:2])), preprocess.window)
         if source.ndim == 3 and source.shape[2] == 3:
             return np.ascontiguousarray(source)
         if source.ndim == 3 and source.shape[2] == 4:
@@ -141,14 +173,16 @@ def canonical(
             name=name,
         )
     problem = depth_problem(source, b"")
-    if problem is not None:
-        raise SampleError(f"{problem}: {NEEDS_WINDOW}.", index=index, name=name)
     _ignore_pil_warnings()
     try:
         # The same lazily opened image may stand twice in X, and loading moves its file's position.
         with _LOADING[id(source) % len(_LOADING)]:
             source.load()
+        if problem is not None:
+            return _shown(source, problem, preprocess)
         image = _plain(source, preprocess)
+    except SampleError as error:
+        raise type(error)(error.message, index=index, name=name) from error.__cause__
     except MemoryError:
         raise
     except Exception as error:  # whatever PIL's decoders raise, as in decode
@@ -183,6 +217,31 @@ def fit(
     if target in (None, rgb.shape[:2]) and preprocess.crop in (None, rgb.shape[:2]):
         return rgb
     return _fitted(Image.fromarray(rgb, "RGB"), target, preprocess, name=name, index=index)
+
+
+def _shown(image: Image.Image, problem: str, preprocess: ImagePreprocess) -> np.ndarray:
+    """A loaded image of more than 8 bits through the window, upright; uint8 (h, w, 3)."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        raise SampleError(f"{problem}: {NO_DEEP_COLOUR}.")
+    if preprocess.window is None:
+        raise SampleError(f"{problem}: {NEEDS_WINDOW}.")
+    method = _UPRIGHT.get(_orientation(image))
+    stored = np.asarray(image if method is None else image.transpose(method))
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
+    grey = pixels_of(Values(stored=stored, inverted=white_is_zero), preprocess.window)
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+
+def _seek(image: Image.Image, frame: Frame) -> None:
+    """Go to a page of a file with several, that is not loaded yet."""
+    n_frames = getattr(image, "n_frames", 1)
+    if frame.axis != "frame" or frame.volume:
+        raise SampleError(
+            f"#{frame}: this is no volume. Of pictures with several pages one is named #frame=0."
+        )
+    if frame.index >= n_frames:
+        raise SampleError(f"#{frame}: there is none, it has {n_frames} frame(s), counted from 0.")
+    image.seek(frame.index)
 
 
 def _new_locks() -> tuple[threading.Lock, ...]:

@@ -1,8 +1,8 @@
 """What featx does not take for 8-bit pixels, and what it calls it.
 
 Pure functions that return the reason as words, or None. Pixels of more than 8 bits have no single picture in
-8 bits: a CT slice is another image in a lung window than in a bone window. They are refused rather than cut,
-also those that PIL would cut without a word.
+8 bits: a CT slice is another image in a lung window than in a bone window. Without a window they are refused rather
+than cut, also those that PIL would cut without a word.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NEEDS_WINDOW", "array_problem", "depth_problem", "looks_like"]
+__all__ = ["NEEDS_WINDOW", "NO_DEEP_COLOUR", "array_problem", "depth_problem", "looks_like"]
 
 NEEDS_WINDOW = (
-    "a window is needed to show it in 8 bits, and featx does not guess one. Give uint8 arrays instead: "
-    "(np.clip((a - low) / (high - low), 0, 1) * 255).astype(np.uint8)"
+    "a window is needed to show it in 8 bits, and featx does not guess one: window=featx.Window(center, width), or "
+    "window=featx.Window.percentiles()"
 )
+NO_DEEP_COLOUR = "no window applies to colour and alpha of more than 8 bits. Give it 8 bits a channel"
+_TO_8_BITS = "(np.clip((a - low) / (high - low), 0, 1) * 255).astype(np.uint8)"
 
 _DEEP_RAWMODE = re.compile(r"^(?!BGR).*;(12|16)[A-Z]*$")  # BGR;16 is BMP's 5-6-5, which is not deep
 
@@ -46,12 +48,20 @@ def depth_problem(image: Any, data: bytes) -> str | None:
     return None
 
 
-def array_problem(array: np.ndarray) -> str | None:
-    """Why an array is not uint8 of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), and what to do."""
+def array_problem(array: np.ndarray, *, windowed: bool = False) -> str | None:
+    """Why an array is not uint8 of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), and what to do.
+
+    With a window, grey values of any integer or float type are no problem.
+    """
     if array.dtype == bool:
         return "a boolean array: give array.astype(np.uint8) * 255."
     if array.dtype != np.uint8:
-        return f"a {array.dtype} array: {NEEDS_WINDOW} (for values from 0 to 1: low=0, high=1)."
+        if array.dtype.kind not in "iuf":
+            return f"a {array.dtype} array: expected whole numbers or floats."
+        if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,)):
+            return f"a {array.dtype} array of shape {array.shape}: {NO_DEEP_COLOUR}: {_TO_8_BITS}."
+        if not windowed:
+            return f"a {array.dtype} array: {NEEDS_WINDOW} (values from 0 to 1: Window(0.5, 1))."
     if array.size == 0:
         return f"an array without pixels, shape {array.shape}."
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):

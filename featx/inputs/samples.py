@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -56,7 +57,7 @@ class DigestSample:
         return _DIGEST_PREFIX + self.key.hex()
 
 
-def as_samples(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
+def as_samples(X: Any, *, keep_errors: bool = False, windowed: bool = False) -> Sequence[Any]:
     """Turn X into a sequence of samples, in X's order.
 
     Parameters
@@ -68,6 +69,8 @@ def as_samples(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
         Of three dimensions, (n, h, w) and (h, w, c) look alike: a grey stack is given as ``X[..., np.newaxis]``.
     keep_errors : bool
         Let the error of a sample that is missing or of another type stand in its place, instead of raising it.
+    windowed : bool
+        Take arrays of grey values of any integer or float type too: there is a window for them.
 
     Returns
     -------
@@ -88,14 +91,14 @@ def as_samples(X: Any, *, keep_errors: bool = False) -> Sequence[Any]:
     ['a.png', 'b.png']
     """
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUTS":
-        return _stack(X)
+        return _stack(X, windowed)
     single = _single_kind(X)
     if single is not None:
         raise InputError(
             f"X is a single {single}, expected a list of samples: give [X]. For every image below a folder, "
             "featx.read_dataset(folder).samples."
         )
-    return collect(X, _WANTED, keep_errors)
+    return collect(X, _WANTED_WINDOWED if windowed else _WANTED, keep_errors)
 
 
 def sample_name(sample: Any, index: int) -> str:
@@ -121,7 +124,7 @@ def sample_name(sample: Any, index: int) -> str:
     return f"sample {index} ({type(sample).__name__})"
 
 
-def _stack(array: np.ndarray) -> Sequence[Any]:
+def _stack(array: np.ndarray, windowed: bool) -> Sequence[Any]:
     """Pixels of several images in one array."""
     masked = n_masked(array)
     if masked:
@@ -131,7 +134,7 @@ def _stack(array: np.ndarray) -> Sequence[Any]:
         )
     array = np.ma.getdata(array)
     # Whatever the sizes: a rule that looked at them would take a grey stack and refuse a fold of it.
-    if array.ndim == 2 or (array.ndim == 3 and array.dtype == np.uint8):
+    if array.ndim == 2 or (array.ndim == 3 and (windowed or array.dtype == np.uint8)):
         raise InputError(
             f"X is an array of shape {array.shape}, which may be a single image: give [X] for one image, or a stack of four "
             "dimensions, (n, h, w, 3); for grey images X[..., np.newaxis]."
@@ -143,7 +146,7 @@ def _stack(array: np.ndarray) -> Sequence[Any]:
         )
     refuse_empty(cast(Sequence[Any], array))
     stack: Any = array  # (n, h, w, c); an ndarray has the len and the index of a sequence
-    problem = array_problem(stack[0])
+    problem = array_problem(stack[0], windowed=windowed)
     if problem is not None:
         raise InputError(f"X is a stack, each sample {problem}")
     return stack
@@ -165,13 +168,14 @@ def _is_pil_image(value: Any) -> bool:
     return module is not None and isinstance(value, module.Image)
 
 
-def _checked(samples: Sequence[Any], keep_errors: bool) -> Sequence[Any]:
+def _checked(samples: Sequence[Any], keep_errors: bool, windowed: bool = False) -> Sequence[Any]:
     """The same sequence where nothing needs changing: plain paths cost no new objects."""
     refuse_empty(samples)
     if set(map(type, samples)) == {str}:
         special = _special_indices(samples)
     else:
-        samples = [kept(_sample, value, index, keep_errors) for index, value in enumerate(samples)]
+        one = partial(_sample, windowed=windowed)
+        samples = [kept(one, value, index, keep_errors) for index, value in enumerate(samples)]
         special = [i for i, sample in enumerate(samples) if isinstance(sample, str) and _is_special(sample)]
     if not special:
         return samples
@@ -196,13 +200,13 @@ def _special_indices(texts: Sequence[str]) -> list[int]:
     return found
 
 
-def _sample(value: Any, index: int) -> Any:
+def _sample(value: Any, index: int, windowed: bool = False) -> Any:
     convert = _CONVERT.get(type(value))
     if convert is not None:
         return convert(value)
     if isinstance(value, np.ndarray):
         if value.ndim == 0 and value.dtype.kind in "OU":
-            return _sample(value.item(), index)
+            return _sample(value.item(), index, windowed)
         masked = n_masked(value)
         if masked:
             raise SampleError(
@@ -211,7 +215,7 @@ def _sample(value: Any, index: int) -> Any:
                 name=sample_name(value, index),
             )
         value = np.ma.getdata(value)
-        problem = array_problem(value)
+        problem = array_problem(value, windowed=windowed)
         if problem is not None:
             raise SampleError(problem, index=index, name=sample_name(value, index))
         return value
@@ -270,3 +274,4 @@ def _special(text: str, index: int) -> DigestSample:
 
 
 _WANTED = Wanted(kinds=_KINDS, step='"images", ImageFeatures(...), "path"', check=_checked)
+_WANTED_WINDOWED = replace(_WANTED, check=partial(_checked, windowed=True))

@@ -54,12 +54,16 @@ class FileDigests:
     def __init__(self, store: EmbeddingStore | None) -> None:
         self._store = store
 
-    def lookup(self, paths: Sequence[str | os.PathLike[str]]) -> tuple[Keys, npt.NDArray[np.bool_], Keys]:
+    def lookup(
+        self, paths: Sequence[str | os.PathLike[str]], *, look: Look = os.stat
+    ) -> tuple[Keys, npt.NDArray[np.bool_], Keys]:
         """Digests of those files that have not changed since they were remembered; no file is opened.
 
         Parameters
         ----------
         paths : sequence of n paths
+        look : callable
+            As for `identify`.
 
         Returns
         -------
@@ -71,7 +75,7 @@ class FileDigests:
             something else (a folder, a named pipe, a device) has its name: nothing is raised, so that the
             caller can say which one it was.
         """
-        identities = identify(paths)
+        identities = identify(paths, look=look)
         keys = np.zeros((len(identities), DIGEST_BYTES), np.uint8)
         known = np.zeros(len(identities), bool)
         if self._store is not None and len(identities):
@@ -112,7 +116,8 @@ def identify(paths: Sequence[str | os.PathLike[str]], *, look: Look = os.stat) -
     ----------
     paths : sequence of n paths
     look : callable
-        What says how a file is; whoever has one open gives what is true of that one, whatever has its name by now.
+        What says how a file is; whoever has one open gives what is true of that one, whatever has its name by now. A name may
+        also mean a part of a file: it is an identity of its own, and changes with the file.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, RESAMPLES, ImagePreprocess
+from featx.backbones.window import Window
 from featx.errors import ParameterError, PreprocessError
 
 VIT = {"image_processor_type": "ViTImageProcessor"}
@@ -60,6 +61,7 @@ def test_every_field_is_part_of_the_identity(field: str) -> None:
         "channel_order": "bgr",
         "background": (0, 0, 0),
         "decode": "draft",
+        "window": Window(40, 400),
     }
     base = ImagePreprocess.imagenet()
     changed = dataclasses.replace(base, **{field: other[field]})
