@@ -78,7 +78,7 @@ class Evaluation:
     name: str
     judgements: tuple[Judgement, ...]
     leaks: tuple[Leak, ...]
-    kept: tuple[Leak, ...]
+    kept: tuple[Leak, ...] = ()
     looked_for: tuple[str, ...]
     fits: tuple[FoldFit, ...]
     classes: NDArray[Any] | None
