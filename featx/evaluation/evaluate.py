@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from featx.errors import FeatxWarning, LeakError, ParameterError, did_you_mean
+from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.out_of_fold import (
     CALIBRATIONS,
@@ -23,15 +25,13 @@ from featx.evaluation.out_of_fold import (
 )
 from featx.evaluation.outcomes import check_how
 from featx.evaluation.plans import Plan
-from featx.evaluation.subjects import Subject, embed_once, findings, read_data
+from featx.evaluation.subjects import Subject, embed_once, read_data
 from featx.heads import make_head, search_scoring
 from featx.reporting.evaluations import Comparison, Evaluation
 
 __all__ = ["compare", "evaluate"]
 
-_INNER_FOLDS = 3  # as many as the search of heads takes; see featx.evaluation.compare
 _ON_LEAK = ("group", "warn", "raise")
-DataLike: TypeAlias = Any
 
 
 def evaluate(
@@ -138,61 +138,26 @@ def evaluate(
     >>> bool(found["roc_auc"].low > 0.97)
     True
     """
-    _check(on_leak, calibrate, aggregate, learning_curve)
-    model = make_head(estimator) if isinstance(estimator, str) else estimator
-    data = read_data(X, y, groups=groups, split=split)
-    subject = embed_once(model, data, grid=param_grid, prefit=cv == "prefit", verbose=verbose)
-    task = _task(
-        subject,
-        param_grid,
-        scoring,
-        calibrate,
-        aggregate,
-        positive,
-        _thresholds(at_specificity, at_sensitivity),
+    asked = _Asked(
+        groups=groups,
+        split=split,
+        cv=cv,
+        param_grid=param_grid,
+        scoring=scoring,
+        calibrate=calibrate,
+        aggregate=aggregate,
+        positive=positive,
+        at_specificity=at_specificity,
+        at_sensitivity=at_sensitivity,
+        on_leak=on_leak,
+        learning_curve=learning_curve,
+        n_bootstrap=n_bootstrap,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        name=name,
+        verbose=verbose,
     )
-    found = findings(subject)
-    leaks = found.leaks_for(on_leak)
-    if leaks and on_leak == "raise":
-        raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
-    for leak in leaks:
-        warnings.warn(str(leak), FeatxWarning, stacklevel=2)
-    units = found.units if on_leak == "group" else found.given_units
-    plan = Plan.of(subject, task, units, cv, random_state)
-    with threadpool_limits(limits=1, user_api="blas"):
-        rows, of_groups, fits = plan.run(task, n_jobs, verbose)
-        judged = plan.judge(rows, of_groups, task, n_bootstrap, random_state)
-        curve = tuple(
-            plan.thinned(share, random_state).point(
-                task, judged[0], n_jobs, n_bootstrap, random_state, verbose
-            )
-            for share in sorted(learning_curve)
-        )
-    if curve:
-        whole = float(np.mean([len(train) for train, _ in plan.folds]))
-        curve += (CurvePoint(n_train=whole, estimate=judged[0].figures[judged[0].headline]),)
-    return Evaluation(
-        name=name or subject.words,
-        judgements=judged,
-        leaks=leaks,
-        looked_for=subject.looked_for(),
-        fits=fits,
-        classes=task.classes,
-        positive=None if task.classes is None or len(task.classes) != 2 else str(task.classes[task.positive]),
-        parts=subject.counts(),
-        n_samples=len(subject.y),
-        n_units=int(units.max()) + 1,
-        n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
-        kept_together=found.words if on_leak == "group" else found.given_words,
-        settings=_settings(locals()),
-        spaces=subject.spaces,
-        data_digest=subject.digest(),
-        names=subject.names,
-        samples=subject.samples,
-        modality=subject.modality,
-        skipped=subject.skipped,
-        curve=curve,
-    )
+    return _evaluated(estimator, X, y, asked, {})
 
 
 def compare(
@@ -233,19 +198,107 @@ def compare(
     if isinstance(estimators, str) or not named:
         raise ParameterError("compare: expected estimators by name, or a list of them.")
     evaluations: list[Evaluation] = []
+    asked, known = _asked(settings), dict[str, Findings]()
     for title, estimator in named:
         with warnings.catch_warnings():
             if evaluations:  # every leak was said once
                 warnings.simplefilter("ignore", FeatxWarning)
-            searched = title is not None and param_grids is not None and title in param_grids
-            own = {"param_grid": param_grids[title]} if searched else {}  # type: ignore[index]  # not None then
-            found = evaluate(estimator, X, y, **{**settings, **own, "name": title})
+            grid = (param_grids or {}).get(title or "", asked.param_grid)
+            found = _evaluated(estimator, X, y, replace(asked, param_grid=grid, name=title), known)
         evaluations.append(found)
     names = [evaluation.name for evaluation in evaluations]
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
         raise ParameterError(f"compare: two are named {twice!r}. Give a dict of names to estimators.")
     return Comparison(evaluations=tuple(evaluations))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What :func:`evaluate` is asked, beside estimator and data; its parameters by their names."""
+
+    groups: Any = None
+    split: Any = None
+    cv: int | str = 5
+    param_grid: Mapping[str, Sequence[Any]] | None = None
+    scoring: Any = None
+    calibrate: str | None = None
+    aggregate: str | None = None
+    positive: Any = None
+    at_specificity: float | None = 0.9
+    at_sensitivity: float | None = 0.9
+    on_leak: str = "group"
+    learning_curve: Sequence[float] = ()
+    n_bootstrap: int = 2_000
+    random_state: int = 0
+    n_jobs: int | None = None
+    name: str | None = None
+    verbose: bool = False
+
+
+def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, Findings]) -> Evaluation:
+    """See :func:`evaluate`. ``known``: what was found in data, by their digest; what is found now is put into it."""
+    _check(asked)
+    model = make_head(estimator) if isinstance(estimator, str) else estimator
+    data = read_data(X, y, groups=asked.groups, split=asked.split)
+    subject = embed_once(
+        model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
+    )
+    task = _task(
+        subject,
+        asked.param_grid,
+        asked.scoring,
+        asked.calibrate,
+        asked.aggregate,
+        asked.positive,
+        _thresholds(asked.at_specificity, asked.at_sensitivity),
+    )
+    key = subject.digest()
+    if key not in known:
+        known[key] = find_leaks(subject, verbose=asked.verbose)
+    found = known[key].under(asked.on_leak)
+    leaks = found.leaks
+    if leaks and asked.on_leak == "raise":
+        raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
+    for leak in leaks:
+        warnings.warn(str(leak), FeatxWarning, stacklevel=2)
+    units = found.units
+    plan = Plan.of(subject, task, units, asked.cv, asked.random_state)
+    with threadpool_limits(limits=1, user_api="blas"):
+        rows, of_groups, fits = plan.run(task, asked.n_jobs, asked.verbose)
+        judged = plan.judge(rows, of_groups, task, asked.n_bootstrap, asked.random_state)
+        curve = tuple(
+            plan.thinned(share, asked.random_state).point(
+                task, judged[0], asked.n_jobs, asked.n_bootstrap, asked.random_state, asked.verbose
+            )
+            for share in sorted(asked.learning_curve)
+        )
+    if curve:
+        whole = float(np.mean([len(train) for train, _ in plan.folds]))
+        curve += (CurvePoint(n_train=whole, estimate=judged[0].figures[judged[0].headline]),)
+    return Evaluation(
+        name=asked.name or subject.words,
+        judgements=judged,
+        leaks=leaks,
+        looked_for=found.looked_for,
+        fits=fits,
+        classes=task.classes,
+        positive=None if task.classes is None or len(task.classes) != 2 else str(task.classes[task.positive]),
+        parts=subject.counts(),
+        n_samples=len(subject.y),
+        n_units=int(units.max()) + 1,
+        n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
+        kept_together=found.words,
+        kept=found.kept,
+        settings=_settings(model, asked),
+        spaces=subject.spaces,
+        data_digest=subject.digest(),
+        names=subject.names,
+        samples=subject.samples,
+        modality=subject.modality,
+        skipped=subject.skipped,
+        curve=curve,
+    )
 
 
 def _task(
@@ -306,7 +359,8 @@ def _thresholds(at_specificity: float | None, at_sensitivity: float | None) -> t
     return tuple(found)
 
 
-def _check(on_leak: str, calibrate: str | None, how: str | None, curve: Sequence[float]) -> None:
+def _check(asked: _Asked) -> None:
+    on_leak, calibrate, curve = asked.on_leak, asked.calibrate, asked.learning_curve
     if on_leak not in _ON_LEAK:
         raise ParameterError(
             f"on_leak={on_leak!r}: expected one of {', '.join(map(repr, _ON_LEAK))}.{did_you_mean(str(on_leak), _ON_LEAK)}"
@@ -328,20 +382,29 @@ _SETTINGS = (
     "at_specificity",
     "at_sensitivity",
     "on_leak",
-    "learning_curve",
     "n_bootstrap",
     "random_state",
 )
 
 
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {name: given[name] for name in _SETTINGS}
-    grid = given["param_grid"]
+def _asked(settings: Mapping[str, Any]) -> _Asked:
+    known = [field.name for field in fields(_Asked)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ParameterError(
+            f"compare: unknown parameter(s) {', '.join(unknown)}; expected some of {', '.join(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    return _Asked(**settings)
+
+
+def _settings(model: Any, asked: _Asked) -> dict[str, Any]:
+    grid = asked.param_grid
     return {
-        **plain,
-        "learning_curve": list(plain["learning_curve"]),
+        **{name: getattr(asked, name) for name in _SETTINGS},
+        "learning_curve": list(asked.learning_curve),
         "param_grid": None
         if grid is None
         else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
-        "estimator": repr(given["model"]),
+        "estimator": repr(model),
     }

@@ -1,7 +1,7 @@
 """What is evaluated: an estimator and its samples, embedded once, with what is known of them checked.
 
 Owns how data reach an evaluation. A Pipeline that begins with a features transformer is parted: its vectors are computed once
-for all folds, and the rest is what is fitted. What stays together in folds is decided here, from groups and copies.
+for all folds, and the rest is what is fitted.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from featx.backbone_features import BackboneFeatures
+from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.evaluation.folds import check_groups, check_labels, check_target
 from featx.evaluation.judgements import PartCounts
-from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
+from featx.evaluation.leaks import TRAIN
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
 from featx.store.digest import digest_array, digest_json, digest_text, keys_array
 
-__all__ = ["Data", "Findings", "Subject", "embed_once", "findings", "read_data"]
+__all__ = ["Data", "Subject", "embed_once", "read_data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,6 +64,8 @@ class Subject:
     keys : ndarray of uint8, shape (n, 16), or None
         Content digests; None where X has no form that could be digested.
     modality : str or None
+    preprocess : ImagePreprocess or None
+        Of pictures.
     spaces : tuple of str
         Ids of the feature spaces.
     skipped : tuple of SampleError
@@ -82,6 +83,7 @@ class Subject:
     names: tuple[str, ...]
     keys: NDArray[np.uint8] | None
     modality: str | None
+    preprocess: ImagePreprocess | None
     spaces: tuple[str, ...]
     skipped: tuple[SampleError, ...]
     words: str
@@ -107,20 +109,6 @@ class Subject:
             )
         return tuple(found)
 
-    def looked_for(self) -> tuple[str, ...]:
-        """Kinds of leaks that these data allow to look for."""
-        copies = self.keys is not None
-        return tuple(
-            kind
-            for kind, possible in (
-                ("group across split", self.groups is not None and self.split is not None),
-                ("copy across split", copies and self.split is not None),
-                ("copy across groups", copies and self.groups is not None),
-                ("copy with another label", copies and self.classes is not None),
-            )
-            if possible
-        )
-
     def digest(self) -> str:
         """Of contents, labels, groups and split, in their order; 32 hex digits."""
         return digest_json(
@@ -132,36 +120,6 @@ class Subject:
                 "split": None if self.split is None else [str(part) for part in self.split.tolist()],
             }
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Findings:
-    """What stays together, and what leaks.
-
-    Parameters
-    ----------
-    given_units, units : ndarray of int, shape (n,)
-        What folds keep together: as the data say (groups, else samples), and with copies joined to it. Counted from 0.
-    given_words, words : str
-        What a unit is, in words.
-    leaks : tuple of Leak
-        As the data are.
-    mended : frozenset of str
-        Kinds of leaks that folds by `units` do away with.
-    """
-
-    given_units: NDArray[np.intp]
-    units: NDArray[np.intp]
-    given_words: str
-    words: str
-    leaks: tuple[Leak, ...]
-    mended: frozenset[str]
-
-    def leaks_for(self, on_leak: str) -> tuple[Leak, ...]:
-        """The leaks that are left, or that there are, under a policy."""
-        if on_leak != "group":
-            return self.leaks
-        return tuple(leak for leak in self.leaks if leak.kind not in self.mended)
 
 
 def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
@@ -221,6 +179,7 @@ def embed_once(
         names=_names(data),
         keys=None,
         modality=None,
+        preprocess=None,
         spaces=(),
         skipped=(),
         words=_words(estimator),
@@ -238,50 +197,11 @@ def embed_once(
         X=extraction.vectors,
         keys=extraction.keys,
         modality=transformer.modality,
+        preprocess=transformer.backbone_.pixels() if transformer.modality == "image" else None,
         spaces=tuple(space.id for space in transformer.spaces_),
         skipped=tuple(extraction.errors[i] for i in sorted(extraction.errors)),
     )
     return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
-
-
-def findings(subject: Subject) -> Findings:
-    """What is there twice, and what that means for folds and split."""
-    n = len(subject.y)
-    given = np.arange(n) if subject.groups is None else subject.groups
-    leaks: tuple[Leak, ...] = ()
-    if subject.groups is not None and subject.split is not None:
-        leaks += group_leaks(subject.groups, subject.split)
-    copies = None if subject.keys is None else content_groups(subject.keys)
-    units = given
-    if copies is not None and subject.keys is not None:
-        labels = subject.y if subject.classes is None else subject.classes[subject.y]
-        leaks += copy_leaks(
-            subject.keys, names=subject.names, labels=labels, groups=subject.groups, split=subject.split
-        )
-        units = _joined(given, copies)
-    noun = "groups" if subject.groups is not None else "samples"
-    return Findings(
-        given_units=given,
-        units=units,
-        given_words=noun,
-        words=noun if units is given else f"{noun}, those with copies of each other as one",
-        leaks=leaks,
-        mended=frozenset(["copy across groups"]),
-    )
-
-
-def _joined(*partitions: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Connected components (n,): samples that share a value in any of the partitions."""
-    n, offset, edges = len(partitions[0]), len(partitions[0]), []
-    for of in partitions:
-        edges.append(np.column_stack([np.arange(n), of + offset]))
-        offset += int(of.max()) + 1
-    pairs = np.concatenate(edges)
-    graph = coo_array(
-        (np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(offset, offset)
-    )
-    found = connected_components(graph, directed=False)[1][:n]
-    return np.unique(found, return_inverse=True)[1].reshape(-1).astype(np.intp)
 
 
 def _parted(estimator: Any, grid: Mapping[str, Any] | None) -> tuple[BackboneFeatures, Any] | None:
