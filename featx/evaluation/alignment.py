@@ -25,10 +25,9 @@ SIDE_PX = 48
 COARSE_PX = 16
 """Side of the pictures that are looked at first."""
 
-_ALIKE = (
-    0.4  # correlation of coarse pictures as they lie, below which no copy was: 0.5 after a crop of a tenth
-)
-_ALIGNED = 0.8  # ... and once they are aligned: 0.87
+_ALIKE = 0.4  # correlation of coarse pictures as they lie; 0.55 and more after a crop of 5 % at each edge
+_ALIGNED = 0.8  # ... and once they are aligned; 0.83 and more
+_HINTED = 0.15  # correlation of details as coarse pictures place them, 0.2 to 1; most photographs end here
 _OVERLAP = 0.4  # share of the picture that both show
 _FLAT = 0.5  # grey levels; a picture with less detail is a blank one, and all blank pictures agree
 _DETAILS = 0.9  # measured by benchmarks/near_copies.py: other cells and slices that lay nearest reached 0.9, and whole 0.956
@@ -75,15 +74,18 @@ def compare(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Agreement:
     first, second : ndarray of uint8, shape (n, 48, 48)
         Grey pictures, squeezed to a square. A few hundred pairs at a time stay near the cores.
     """
-    one, other = first.astype(np.float32), second.astype(np.float32)
-    found = _unlike(len(one))
-    for mirrored in (False, True):
-        turned = other[:, :, ::-1] if mirrored else other
-        among = np.flatnonzero(_correlation(coarse(one), coarse(turned)) >= _ALIKE)
-        aligned = _compare_aligned(one[among], turned[among])
-        better = aligned.details > found.details[among]
-        for ours, theirs in zip(_fields(found), _fields(aligned), strict=True):
-            ours[among[better]] = theirs[better]
+    found = _unlike(len(first))
+    one, other = coarse(first), coarse(second)
+    for flip in (1, -1):
+        turned = other[:, :, ::flip]
+        among, placed = _placed(one, turned)
+        if len(among):
+            laid = _laid_on(
+                first[among].astype(np.float32), second[among][:, :, ::flip].astype(np.float32), placed
+            )
+            better = laid.details > found.details[among]
+            for ours, theirs in zip(_fields(found), _fields(laid), strict=True):
+                ours[among[better]] = theirs[better]
     return found
 
 
@@ -92,27 +94,38 @@ def coarse(pictures: NDArray[np.uint8] | Grey) -> Grey:
     return _blur(_shrink(pictures.astype(np.float32, copy=False), COARSE_PX), 1.0)
 
 
-def _compare_aligned(one: Grey, other: Grey) -> Agreement:
+def _placed(one: Grey, other: Grey) -> tuple[NDArray[np.intp], Grey]:
+    """Which pairs of coarse pictures can be laid on each other, and how."""
+    among = np.flatnonzero(_correlation(one, other) >= _ALIKE)
+    one, other = one[among], other[among]
+    placed = _align(one, other, _start(len(among)), n_steps=8)
+    on, shown = _warp(other, placed)
+    fit = (_correlation(one, on, shown) >= _ALIGNED) & (_share(shown) >= _OVERLAP)
+    return among[fit], placed[fit]
+
+
+def _laid_on(one: Grey, other: Grey, placed: Grey) -> Agreement:
+    """Compare pictures that lie on each other but for a pixel or two."""
     found = _unlike(len(one))
-    if not len(one):
-        return found
-    a, b = coarse(one), coarse(other)
-    placed = _align(a, b, _start(len(one)), n_steps=8)
-    on, shown = _warp(b, placed)
-    among = np.flatnonzero((_correlation(a, on, shown) >= _ALIGNED) & (shown.mean(axis=(1, 2)) >= _OVERLAP))
-    if not len(among):
-        return found
-    a, b = _blur(one[among], 0.7), _blur(other[among], 0.7)
-    placed = _align(a, b, placed[among], n_steps=5)
-    on, shown = _warp(b, placed)
-    details_a, details_b = a - _blur(a, 2.5), b - _blur(b, 2.5)
-    blank = (details_a.std(axis=(1, 2)) < _FLAT) | (details_b.std(axis=(1, 2)) < _FLAT)
-    seen = ~blank & (shown.mean(axis=(1, 2)) >= _OVERLAP)
-    found.details[among] = np.where(seen, _correlation(details_a, _warp(details_b, placed)[0], shown), 0)
-    found.whole[among] = _correlation(a, on, shown)
-    spread = np.sqrt(_squares(a, shown) / np.maximum(shown.sum(axis=(1, 2)), 1))
-    found.residual[among] = spread * np.sqrt(np.maximum(1 - found.whole[among] ** 2, 0))
+    one, other = _blur(one, 0.7), _blur(other, 0.7)
+    details, other_details = one - _blur(one, 2.5), other - _blur(other, 2.5)
+    on, shown = _warp(other_details, placed)
+    blank = (details.std(axis=(1, 2)) < _FLAT) | (other_details.std(axis=(1, 2)) < _FLAT)
+    among = np.flatnonzero(~blank & (_correlation(details, on, shown) >= _HINTED))
+    one, other = one[among], other[among]
+    placed = _align(one, other, placed[among], n_steps=5)
+    on, shown = _warp(other, placed)
+    whole = _correlation(one, on, shown)
+    agreed = _correlation(details[among], _warp(other_details[among], placed)[0], shown)
+    spread = np.sqrt(_squares(one, shown) / np.maximum(shown.sum(axis=(1, 2)), 1))
+    found.details[among] = np.where(_share(shown) >= _OVERLAP, agreed, 0)
+    found.whole[among] = whole
+    found.residual[among] = spread * np.sqrt(np.maximum(1 - whole**2, 0))
     return found
+
+
+def _share(shown: Grey) -> Grey:
+    return shown.mean(axis=(1, 2))
 
 
 def _unlike(n: int) -> Agreement:
