@@ -141,7 +141,10 @@ def _dataset(data: DataLike, *, ignore_split: bool) -> Dataset:
 
 def _name(backbone: Any, among: Sequence[Any]) -> str:
     """The last part of a reference; all of it where another one ends alike."""
-    whole = str(getattr(backbone, "name", backbone))
-    last = os.path.basename(os.path.normpath(whole))
-    ends = [os.path.basename(os.path.normpath(str(getattr(each, "name", each)))) for each in among]
-    return last if ends.count(last) < 2 else whole
+    last = os.path.basename(_reference(backbone))
+    ends = [os.path.basename(_reference(each)) for each in among]
+    return last if ends.count(last) < 2 else _reference(backbone)
+
+
+def _reference(backbone: Any) -> str:
+    return backbone.name if isinstance(backbone, Backbone) else os.path.normpath(str(backbone))

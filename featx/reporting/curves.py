@@ -18,6 +18,7 @@ __all__ = ["Curves", "Reliability", "precision_recall_curves", "reliability", "r
 
 _GRID = np.linspace(0, 1, 201)
 _BINS = 10
+_MOST_POINTS = 500
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -100,18 +101,30 @@ def _curves(
 ) -> Curves | None:
     if outcomes.scores is None:
         return None
-    lines, weights = [], []
+    lines: list[Line] = []
+    means, weights = [], []
     for fold in np.unique(outcomes.folds):
         rows = outcomes.folds == fold
         positive = outcomes.truth[rows] == c
         yes, no = int(positive.sum()), int((~positive).sum())
         if yes and no:
-            lines.append(curve(outcomes.scores[rows, c], positive))
+            line = curve(outcomes.scores[rows, c], positive)
+            lines.append(_thinned(line))
+            means.append(read(line))
             weights.append(float(weigh(yes, no)))
     if not lines:
         return None
-    mean = np.average([read(line) for line in lines], axis=0, weights=weights)
+    mean = np.average(means, axis=0, weights=weights)
     return Curves(folds=tuple(lines), mean=(_GRID, mean))
+
+
+def _thinned(line: Line) -> Line:
+    """At most some hundred points, both ends among them: more show nowhere, and weigh down a page."""
+    n = len(line[0])
+    if n <= _MOST_POINTS:
+        return line
+    kept = np.linspace(0, n - 1, _MOST_POINTS).astype(np.intp)
+    return line[0][kept], line[1][kept]
 
 
 def _steps(

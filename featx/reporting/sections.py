@@ -84,22 +84,28 @@ def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
         example = element("p", leak.message, class_="note") if show_names else None
         found = element("p", element("strong", f"{leak.kind}: {leak.n:,}. "), leak_words(leak.kind))
         parts.append(element("div", found, example, class_="finding"))
+    for kept in evaluation.kept:
+        example = element("p", kept.message, class_="note") if show_names else None
+        found = element(
+            "p", element("strong", f"{kept.kind}: {kept.n:,}. "), "Kept on one side of every fold."
+        )
+        parts.append(element("div", found, example, class_="finding clean"))
     if looked and not evaluation.leaks:
-        found = element("p", element("strong", "None found. "), f"Looked for: {looked}.")
+        found = element("p", element("strong", "No leak found. "), f"Looked for: {looked}.")
         parts.append(element("div", found, class_="finding clean"))
     elif looked:
         parts.append(element("p", f"Looked for: {looked}.", class_="note"))
     elif not evaluation.leaks:
         words = "There is nothing to look for without groups, a split or labels, or in samples whose contents cannot be compared."
         parts.append(element("p", words))
-    if looked and not any("near" in kind for kind in evaluation.looked_for):
-        parts.append(
-            element(
-                "p",
-                "Only exact copies are found so: nothing that was cropped, resized, encoded or written anew.",
-                class_="note",
-            )
+    if looked:
+        near = any("near" in kind for kind in evaluation.looked_for)
+        limit = (
+            "Near-copies are found by likeness: some that were changed much are not."
+            if near
+            else "Only exact copies are found so: nothing that was cropped, resized, encoded or written anew."
         )
+        parts.append(element("p", limit, class_="note"))
     return joined(parts)
 
 

@@ -42,6 +42,8 @@ _LEAKS = {
     "near-copy across split": "Samples of the part judged that are in the training part too, encoded anew, resized, cropped or "
     "changed a little. The model may know them by heart.",
     "near-copy across groups": "Samples that occur, changed a little, in several groups. A fold may test what it learned.",
+    "near-copies in chains": "Samples that are like others, which are like others again, too many to keep on one side of a fold. "
+    "A fold may test what it learned.",
     "near-copy with another label": "Samples that occur, changed a little, with different labels. One of each may be wrong.",
 }
 """What a kind of leak means, without the examples of its message, which name files and groups."""

@@ -148,7 +148,7 @@ def test_what_was_done_is_said(two: Evaluation, page_of: Callable[..., str]) -> 
         "Parameters were searched inside each training part",
         "calibrated (sigmoid)",
         "made one (mean)",
-        "None found. ",
+        "No leak found. ",
         "Looked for: copy across groups, copy with another label.",
         two.data_digest,
     ):
