@@ -14,6 +14,8 @@ from sklearn.pipeline import Pipeline
 from featx.artifact import load
 from featx.backbone_features import BackboneFeatures
 from featx.errors import ParameterError, SampleError, without_advice
+from featx.evaluation.folds import check_groups
+from featx.evaluation.outcomes import aggregate_rows, check_how, pooled_proba
 from featx.inputs.samples import sample_name
 from featx.store.store import EmbeddingStore
 
@@ -40,6 +42,8 @@ class Predictions:
         What could not be read, by index.
     modality : {"image", "text"}
         What the samples are.
+    counts : ndarray of int, shape (n,), or None
+        Where rows are groups: how many samples of each were read. ``names`` are then theirs.
     """
 
     names: list[str]
@@ -48,18 +52,21 @@ class Predictions:
     probabilities: NDArray[np.float64] | None
     errors: dict[int, SampleError] = field(default_factory=dict)
     modality: str = "image"
+    counts: NDArray[np.intp] | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a sample, all of the same keys: ``file`` or ``text``, ``label``, a probability ``p_<class>`` each, ``error``.
+        """One dict a row, all of the same keys: ``file`` or ``text`` (or ``group`` and ``n``), ``label``, a probability
+        ``p_<class>`` each, ``error``.
 
         Label and probabilities are None where the sample could not be read, and ``error`` is "" where it could.
         """
         rows: list[dict[str, Any]] = []
         for i, name in enumerate(self.names):
-            row: dict[str, Any] = {
-                "file" if self.modality == "image" else "text": name,
-                "label": self.labels[i],
-            }
+            noun = "file" if self.modality == "image" else "text"
+            row: dict[str, Any] = {noun if self.counts is None else "group": name}
+            if self.counts is not None:
+                row["n"] = int(self.counts[i])
+            row["label"] = self.labels[i]
             if self.probabilities is not None:
                 values = [None] * len(self.classes) if i in self.errors else self.probabilities[i].tolist()
                 row |= {f"p_{c}": p for c, p in zip(self.classes, values, strict=True)}
@@ -72,6 +79,8 @@ def predict(
     model: str | os.PathLike[str] | Any,
     samples: Sequence[Any],
     *,
+    groups: Sequence[Any] | None = None,
+    aggregate: str | None = None,
     device: str | None = None,
     cache: CacheLike = "default",
     skip_unreadable: bool = False,
@@ -86,6 +95,11 @@ def predict(
         :class:`featx.TextFeatures`, or a search over one.
     samples : sequence of images or texts
         What that step takes.
+    groups : sequence of n labels, optional
+        What each sample belongs to, such as a patient.
+    aggregate : "mean", "median", "max" or "vote", optional
+        One prediction a group, as :func:`featx.evaluate` judges them: see :func:`featx.evaluation.outcomes.aggregate`. Samples
+        that cannot be read count for nothing.
     device : str, optional
         Where to compute; None keeps what the pipeline says.
     cache : "default", path, EmbeddingStore or None
@@ -98,7 +112,7 @@ def predict(
     Returns
     -------
     Predictions
-        In the order of ``samples``.
+        In the order of ``samples``; of groups, in the order in which they appear.
 
     Raises
     ------
@@ -137,13 +151,66 @@ def predict(
         probabilities = np.full((n, len(classes)), np.nan)
         if len(good):
             probabilities[good] = head.predict_proba(extraction.vectors[good])
-    return Predictions(
+    of_samples = Predictions(
         names=[sample_name(sample, i) for i, sample in enumerate(given)],
         labels=labels,
         classes=classes,
         probabilities=probabilities,
         errors=extraction.errors,
         modality=transformer.modality,
+    )
+    return of_samples if aggregate is None else _of_groups(of_samples, groups, aggregate)
+
+
+def _of_groups(predictions: Predictions, groups: Sequence[Any] | None, how: str) -> Predictions:
+    """One row a group, from those of its samples that were read."""
+    regression = not len(predictions.classes)
+    check_how(how, regression=regression)
+    if groups is None:
+        raise ParameterError(f"aggregate={how!r}: say what each sample belongs to, with groups.")
+    of = check_groups(groups, len(predictions.names))
+    _, first = np.unique(of, return_index=True)
+    listed = list(groups)
+    names = [str(listed[i]) for i in np.sort(first).tolist()]
+    place = np.empty(len(first), dtype=np.intp)
+    place[of[np.sort(first)]] = np.arange(len(first))  # groups in the order in which they appear
+    of = place[of]
+    good = np.asarray([i for i in range(len(of)) if i not in predictions.errors], dtype=np.intp)
+    counts = np.bincount(of[good], minlength=len(names)).astype(np.intp)
+    order = good[np.argsort(of[good], kind="stable")]
+    there = np.flatnonzero(counts)
+    starts = np.searchsorted(of[order], there)
+    labels = np.full(len(names), None, dtype=object)
+    probabilities: NDArray[np.float64] | None = None
+    if regression:
+        values = np.asarray([float(v) if v is not None else np.nan for v in predictions.labels])
+        labels[there] = aggregate_rows(values[:, None], order, starts, how)[:, 0]
+    else:
+        probabilities = np.full((len(names), len(predictions.classes)), np.nan)
+        if how == "vote":
+            chosen = [
+                [label == c for c in predictions.classes.tolist()] for label in predictions.labels.tolist()
+            ]
+            probabilities[there] = aggregate_rows(np.asarray(chosen, dtype=np.float64), order, starts, "mean")
+        elif predictions.probabilities is None:
+            raise ParameterError(
+                f"aggregate={how!r}: the model gives no probabilities. Use aggregate='vote', or a head with predict_proba."
+            )
+        else:
+            probabilities[there] = pooled_proba(predictions.probabilities, order, starts, how)
+        labels[there] = predictions.classes[probabilities[there].argmax(axis=1)]
+    none = {
+        i: SampleError("none of its samples could be read.", index=i, name=names[i])
+        for i in np.flatnonzero(counts == 0).tolist()
+    }
+    return Predictions(
+        names=names,
+        labels=labels,
+        classes=predictions.classes,
+        probabilities=probabilities,
+        errors=none,
+        modality=predictions.modality,
+        counts=counts,
     )
 
 

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from featx.errors import DatasetError, ParameterError, did_you_mean
 
-__all__ = ["AGGREGATES", "Outcomes", "aggregate", "aggregate_rows", "concatenate"]
+__all__ = [
+    "AGGREGATES",
+    "Outcomes",
+    "aggregate",
+    "aggregate_rows",
+    "check_how",
+    "concatenate",
+    "pooled_proba",
+]
 
 AGGREGATES = ("mean", "median", "max", "vote")
 """How predictions of a group's samples become one."""
