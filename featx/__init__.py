@@ -12,17 +12,19 @@ from featx._version import __version__
 
 if TYPE_CHECKING:
     from featx.artifact import load, save
+    from featx.attribution import Evidence, evidence
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
     from featx.backbones.window import Window
     from featx.embedding import embed, write_embedding
     from featx.evaluation.evaluate import compare, evaluate
-    from featx.attribution import Evidence, evidence
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
     from featx.heads import make_head, param_grid
     from featx.inputs.dataset import Dataset
     from featx.inputs.datasets import read_dataset
+    from featx.inputs.patients import patient_groups
+    from featx.inputs.slices import list_slices, slice_dataset
     from featx.predicting import predict
     from featx.reporting.evaluations import Comparison, Evaluation
     from featx.store.store import EmbeddingStore
@@ -45,12 +47,15 @@ _HOME = {
     "evaluate": "featx.evaluation.evaluate",
     "evidence": "featx.attribution",
     "export_backbone": "featx.exporting",
+    "list_slices": "featx.inputs.slices",
     "load": "featx.artifact",
     "make_head": "featx.heads",
     "param_grid": "featx.heads",
+    "patient_groups": "featx.inputs.patients",
     "predict": "featx.predicting",
     "read_dataset": "featx.inputs.datasets",
     "save": "featx.artifact",
+    "slice_dataset": "featx.inputs.slices",
     "train": "featx.training",
     "write_embedding": "featx.embedding",
 }
@@ -73,12 +78,15 @@ __all__ = [
     "evaluate",
     "evidence",
     "export_backbone",
+    "list_slices",
     "load",
     "make_head",
     "param_grid",
+    "patient_groups",
     "predict",
     "read_dataset",
     "save",
+    "slice_dataset",
     "train",
     "write_embedding",
 ]

@@ -23,6 +23,7 @@ from featx.cli.options import (
     SplitColumnOption,
     TapOption,
     TextColumnOption,
+    WindowOption,
     cache_of,
     column_choices,
     features_choices,
@@ -77,6 +78,7 @@ def evaluate(
     pooling: PoolingOption = "auto",
     max_length: MaxLengthOption = None,
     preprocess: PreprocessOption = None,
+    window: WindowOption = None,
     cv: Annotated[int, typer.Option("--cv", help="Folds, where the data have no split.")] = 5,
     search: Annotated[
         bool, typer.Option("--search", help="Search each head's parameters inside every training part.")
@@ -204,7 +206,9 @@ def evaluate(
     evaluations: tuple[Evaluation, ...]
     try:
         if model is not None:
-            _only_for_training(backbone, search, calibrate, learning_curve, tap, preprocess, max_length)
+            _only_for_training(
+                backbone, search, calibrate, learning_curve, tap, preprocess, window, max_length
+            )
             found = evaluate_model(model, dataset, device=device, cache=cache_of(cache), **shared)
             result, evaluations = found, (found,)
         else:
@@ -218,7 +222,9 @@ def evaluate(
                     "pooling": pooling,
                     "device": device or "auto",
                     "cache": cache_of(cache),
-                    **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length),
+                    **features_choices(
+                        dataset.modality, preprocess=preprocess, max_length=max_length, window=window
+                    ),
                 },
                 cv=cv,
                 calibrate=calibrate,
@@ -254,6 +260,7 @@ def _only_for_training(
     learning_curve: str | None,
     tap: list[str] | None,
     preprocess: Path | None,
+    window: str | None,
     max_length: int | None,
 ) -> None:
     """Refuse what decides how a model is made, where there is one."""
@@ -264,6 +271,7 @@ def _only_for_training(
         "--learning-curve": learning_curve,
         "--tap": tap,
         "--preprocess": preprocess,
+        "--window": window,
         "--max-length": max_length,
     }
     for option, value in given.items():

@@ -31,12 +31,14 @@ __all__ = [
     "SplitColumnOption",
     "TapOption",
     "TextColumnOption",
+    "WindowOption",
     "cache_of",
     "column_choices",
     "features_choices",
     "preprocess_of",
     "shows_progress",
     "tap_of",
+    "window_of",
 ]
 
 BackboneOption = Annotated[
@@ -81,6 +83,16 @@ PreprocessOption = Annotated[
         "--preprocess",
         metavar="FILE",
         help="A preprocessor_config.json, for a backbone that comes without one, or to use instead of its own.",
+        show_default=False,
+    ),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="WINDOW",
+        help="Of images of more than 8 bits: CENTER,WIDTH such as -600,1500, or percentiles, or percentiles:LOW,HIGH. Default: "
+        "what each file says itself, as DICOM files do.",
         show_default=False,
     ),
 ]
@@ -191,6 +203,13 @@ def preprocess_of(path: Path | None) -> dict[str, Any] | None:
     return config
 
 
+def window_of(text: str | None) -> Any:
+    """``window=`` of an option's text."""
+    from featx import Window
+
+    return None if text is None else Window.parse(text)
+
+
 def column_choices(
     *, file: str, label: str, group: str | None, split: str | None, text: str | None, root: Path | None
 ) -> dict[str, Any]:
@@ -199,15 +218,18 @@ def column_choices(
     return {**columns, "text_column": text, "image_root": root}
 
 
-def features_choices(modality: str, *, preprocess: Path | None, max_length: int | None) -> dict[str, Any]:
+def features_choices(
+    modality: str, *, preprocess: Path | None, max_length: int | None, window: str | None = None
+) -> dict[str, Any]:
     """Parameters of the features estimator that only one modality has; one that does not fit is refused."""
     if modality == "text":
-        if preprocess is not None:
-            raise ParameterError("--preprocess: is for images, and these are texts.")
+        for option, value in (("--preprocess", preprocess), ("--window", window)):
+            if value is not None:
+                raise ParameterError(f"{option}: is for images, and these are texts.")
         return {} if max_length is None else {"max_length": max_length}
     if max_length is not None:
         raise ParameterError("--max-length: is for texts, and these are images.")
-    return {"preprocess": preprocess_of(preprocess)}
+    return {"preprocess": preprocess_of(preprocess), "window": window_of(window)}
 
 
 def shows_progress(quiet: bool) -> bool:

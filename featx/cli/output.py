@@ -121,12 +121,14 @@ _FLAGS = {
     "ignore_split=True": "--ignore-split",
     "cache=None": "--cache none",
     "preprocess=ImagePreprocess(...)": "--preprocess FILE",
+    "window=featx.Window(center, width)": "--window CENTER,WIDTH",
+    "window=featx.Window.percentiles()": "--window percentiles",
 }
 _RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
 _VALUED = (
     "aggregate|at_sensitivity|at_specificity|cache|calibrate|cv|device|file_column|group_column|heads|label_column|learning_curve|"
-    "max_length|on_leak|pooling|positive|preprocess|random_state|split_column|tap|text_column"
+    "max_length|on_leak|pooling|positive|preprocess|random_state|split_column|tap|text_column|window"
 )
 
 

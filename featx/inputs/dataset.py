@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featx.errors import DatasetError, FeatxWarning
+from featx.inputs.frames import file_of
 from featx.inputs.tables import is_missing
 
 __all__ = ["Dataset", "count_missing", "warn_of_empty_texts"]
@@ -104,7 +105,7 @@ class Dataset:
 
 def count_missing(dataset: Dataset) -> int:
     """How many of the samples are not files on this disk."""
-    return sum(not os.path.isfile(sample) for sample in dataset.samples)
+    return sum(not os.path.isfile(file_of(sample)) for sample in dataset.samples)
 
 
 def warn_of_empty_texts(dataset: Dataset, *, left_out: Collection[int] = ()) -> None:

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ import numpy as np
 from featx.errors import DatasetError, FeatxWarning, ParameterError, did_you_mean
 from featx.inputs.dataset import Dataset, count_missing
 from featx.inputs.folders import SPLITS, images_below, images_by_class, is_image
+from featx.inputs.frames import file_of
 from featx.inputs.lines import LINES_SUFFIX, read_lines
+from featx.inputs.patients import patient_groups, pseudonyms
 from featx.inputs.tables import Table, is_missing, read_columns, read_table
 
 __all__ = ["is_manifest_of_texts", "read_dataset", "read_samples"]
 
+PATIENT_ID = "PatientID"
 _CSV_SUFFIXES = (".csv", ".tsv")
 _LABELS_FILE = "labels.csv"
 _DIGEST_PREFIX = (
@@ -57,8 +61,9 @@ def read_dataset(
         Columns of the CSV. ``label_column=None`` reads without labels: every image below a folder, or the files
         of a CSV.
     group_column, split_column : str or None
-        None takes ``group`` and ``split`` where the CSV has them. Splits are train, val (valid, validation, dev) and
-        test.
+        None takes ``group`` and ``split`` where the CSV has them. ``"PatientID"`` groups by patient, under pseudonyms: from that
+        column, or where there is none from the headers of DICOM files, also of a folder. Splits are train, val (valid,
+        validation, dev) and test.
     text_column : str or None
         The column that holds texts; None takes ``text`` where the CSV has no column of files.
     image_root : path or None
@@ -150,11 +155,13 @@ def _read(
     place = _path(path)
     if place.is_dir():
         if not (place / _LABELS_FILE).is_file():
-            asked = {"group_column": group_column, "split_column": split_column}
+            by_patient = group_column == PATIENT_ID
+            asked = {"group_column": None if by_patient else group_column, "split_column": split_column}
             _refuse_columns(
                 place, [f"{name}={column!r}" for name, column in asked.items() if column is not None]
             )
-            return _read_folder(place, labelled=label_column is not None)
+            found = _read_folder(place, labelled=label_column is not None)
+            return replace(found, groups=patient_groups(found.samples)) if by_patient else found
         place = place / _LABELS_FILE
     if not place.exists():
         raise DatasetError(
@@ -202,7 +209,7 @@ def _read(
     labels = None if label_column is None else table.column(label_column)
     groups = split = None
     if group_column is not None or "group" in table.columns:
-        groups = table.column(group_column or "group")
+        groups = _groups(table, group_column or "group", samples if text_column is None else None)
     if split_column is not None or "split" in table.columns:
         split = _splits(table, split_column or "split")
     dataset = Dataset(
@@ -228,6 +235,15 @@ def _read(
     return dataset
 
 
+def _groups(table: Table, column: str, files: Sequence[str] | None) -> Sequence[str]:
+    """A column of groups; patients under pseudonyms, from the headers of files where there is no such column."""
+    if column != PATIENT_ID:
+        return table.column(column)
+    if column in table.columns or files is None:
+        return pseudonyms(table.column(column)).tolist()
+    return patient_groups(files).tolist()
+
+
 def is_manifest_of_texts(columns: Sequence[str]) -> bool:
     """Whether these are the columns that ``featx embed`` writes for texts: digests, and none that says what they are of."""
     return {"row", "digest"} <= set(columns) and not {"file", "text"} & set(columns)
@@ -240,7 +256,7 @@ def _is_no_path(file: str) -> bool:
 
 def _unlisted(root: Path, samples: Sequence[str]) -> list[str]:
     """Images below a folder that its list does not name."""
-    known = {os.path.normpath(sample) for sample in samples}
+    known = {os.path.normpath(file_of(sample)) for sample in samples}
     return [
         os.path.relpath(file, root)
         for file in images_below(root).files

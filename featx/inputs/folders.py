@@ -1,7 +1,7 @@
 """Which files are images, and where: folders listed, classes and splits told from the names of folders.
 
 Owns the order of files (by name, the same on every system) and what is left aside: hidden files, and files that are no images by
-their suffix. Opens no file.
+their suffix. Of files without a suffix, as scanners write them, the mark of DICOM is looked for; no other is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from featx.errors import DatasetError
+from featx.inputs.frames import file_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -28,7 +29,9 @@ __all__ = [
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
     | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".dcm", ".dicom", ".ima", ".nii", ".mgz", ".mgh"}
 )
+_DICOMDIR = "DICOMDIR"  # a list of files, itself in DICOM
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Spellings that people use, to the three names that featx knows."""
@@ -58,8 +61,9 @@ class FolderImages:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its suffix."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    """Whether a file is an image by its suffix; behind it may stand which picture of the file is meant."""
+    lower = file_of(name).lower()
+    return os.path.splitext(lower)[1] in IMAGE_SUFFIXES or lower.endswith(".nii.gz")
 
 
 def images_by_class(folder: Path) -> FolderImages:
@@ -127,12 +131,30 @@ def image_files(words: Sequence[str]) -> list[str]:
 
 def _collect(found: FolderImages, folder: Path, top: Path, split: str) -> None:
     for file in _files(top):
-        if is_image(file):
+        if is_image(file) or _is_unnamed_dicom(file):
             found.files.append(file)
             found.labels.append(top.name)
             found.splits.append(split)
         else:
             found.skipped.append(os.path.relpath(file, folder))
+
+
+def _is_unnamed_dicom(path: str) -> bool:
+    """Whether a file without a suffix is DICOM. Names that are UIDs end in a dot and digits."""
+    name = os.path.basename(path)
+    suffix = os.path.splitext(name)[1][1:]
+    if (suffix and not suffix.isdecimal()) or name.upper() == _DICOMDIR:
+        return False
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:  # whoever reads the others says more of what cannot be read
+        return False
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener that does not wait for somebody to write to a named pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _class_folders(folder: Path, skipped: list[str]) -> list[tuple[str, Path]]:

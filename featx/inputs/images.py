@@ -35,7 +35,7 @@ from featx.inputs.medical import is_medical, read_medical
 from featx.inputs.refusals import NEEDS_WINDOW, NO_DEEP_COLOUR, array_problem, depth_problem, looks_like
 from featx.inputs.values import Values, pixels_of
 
-__all__ = ["FORMATS", "canonical", "decode", "fit", "write_png"]
+__all__ = ["FORMATS", "canonical", "count_pages", "decode", "fit", "write_png"]
 
 # Not PIL's whole list: EPS would start Ghostscript, and formats without a signature accept any bytes.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -219,6 +219,22 @@ def fit(
     return _fitted(Image.fromarray(rgb, "RGB"), target, preprocess, name=name, index=index)
 
 
+def count_pages(data: bytes) -> int:
+    """How many pictures an encoded image holds: pages of a TIFF, frames of an animation.
+
+    Raises
+    ------
+    UnreadableSampleError
+        It is no image.
+    """
+    _ignore_pil_warnings()
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return int(getattr(opened, "n_frames", 1))
+    except Exception as error:  # whatever PIL's decoders raise, as in decode
+        raise UnreadableSampleError(f"not a readable image ({_reason(error, data)}). {_REMOVE}") from error
+
+
 def _shown(image: Image.Image, problem: str, preprocess: ImagePreprocess) -> np.ndarray:
     """A loaded image of more than 8 bits through the window, upright; uint8 (h, w, 3)."""
     if image.mode != "F" and not image.mode.startswith("I"):
@@ -354,7 +370,7 @@ def _reason(error: Exception, data: bytes) -> str:
             "a large image that you trust can be made smaller first"
         )
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"{looks_like(data)}; featx reads {', '.join(FORMATS)}"
+        return f"{looks_like(data)}; featx reads {', '.join(FORMATS)}, DICOM, NIfTI, MGZ"
     if "truncated" in str(error).lower():
         return f"truncated after {len(data):,} bytes" if data else "truncated"
     return f"{type(error).__name__}: {error}"

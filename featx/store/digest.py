@@ -30,6 +30,7 @@ __all__ = [
     "digest_bytes",
     "digest_file",
     "digest_json",
+    "digest_keyed",
     "digest_many",
     "digest_text",
     "keys_array",
@@ -46,6 +47,7 @@ _BLOCK_BYTES = 1 << 20
 
 _ARRAY_CONTEXT = "featx v1 content digest of an array"
 _TEXT_CONTEXT = "featx v1 content digest of a text"
+_KEY_CONTEXT = "featx v1 key of pseudonyms"
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
@@ -157,6 +159,24 @@ def digest_text(text: str) -> bytes:
     """
     data = text.encode("utf-8", "surrogatepass")
     return blake3(data, derive_key_context=_TEXT_CONTEXT).digest(DIGEST_BYTES)
+
+
+def digest_keyed(text: str, key: bytes) -> bytes:
+    """Digest of a string that says nothing of it to whoever lacks the key.
+
+    Parameters
+    ----------
+    text : str
+    key : bytes
+        Secret, of any length; what it is used for is mixed into it.
+
+    Returns
+    -------
+    bytes of length 16
+        Of BLAKE3 in its keyed mode (BLAKE3 specification, section 2.3).
+    """
+    derived = blake3(key, derive_key_context=_KEY_CONTEXT).digest(32)
+    return blake3(text.encode("utf-8", "surrogatepass"), key=derived).digest(DIGEST_BYTES)
 
 
 def canonical_json(value: Any) -> str:
