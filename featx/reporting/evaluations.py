@@ -223,11 +223,9 @@ class Evaluation:
         lines = [self.name] if self.name else []
         for judgement in self.judgements:
             noun = "groups" if judgement.level == "group" else "samples"
-            of = (
-                ""
-                if judgement.n_units == len(judgement.outcomes)
-                else f" of {judgement.n_units} {self.kept_together}"
-            )
+            units = f"{judgement.n_units} {self.kept_together}"
+            of = f" ({units})" if judgement.level == "group" else f" of {units}"
+            of = "" if judgement.n_units == len(judgement.outcomes) else of
             lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{of}", ""]
             lines += [f"  {'':<38}{'value':>8}   95 % interval"]
             for name, estimate in judgement.figures.items():

@@ -62,7 +62,9 @@ def data(evaluation: Evaluation) -> Markup:
         rows.append(["classes", *(f"{len(each):,}" for each in sizes)])
         rows.append(["smallest class", *(f"{min(each, default=0):,}" for each in sizes)])
         rows.append(["largest class", *(f"{max(each, default=0):,}" for each in sizes)])
-    together = f"Kept together in folds, and drawn as a whole for intervals: {evaluation.n_units:,} {evaluation.kept_together}."
+    units = f"{evaluation.n_units:,} {evaluation.kept_together}"
+    kept = "Kept together in folds, and drawn" if len(evaluation.fits) > 1 else "Drawn"
+    together = f"{kept} as a whole for intervals: {units}."
     skipped = None
     if evaluation.skipped:
         reasons = sorted({without_advice(error.message) for error in evaluation.skipped})
@@ -84,7 +86,7 @@ def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
         example = element("p", leak.message, class_="note") if show_names else None
         found = element("p", element("strong", f"{leak.kind}: {leak.n:,}. "), leak_words(leak.kind))
         parts.append(element("div", found, example, class_="finding"))
-    for kept in evaluation.kept:
+    for kept in evaluation.kept if len(evaluation.fits) > 1 else ():  # a given split keeps nothing together
         example = element("p", kept.message, class_="note") if show_names else None
         found = element(
             "p", element("strong", f"{kept.kind}: {kept.n:,}. "), "Kept on one side of every fold."

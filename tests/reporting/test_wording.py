@@ -82,6 +82,12 @@ def test_an_unknown_kind_of_leak_is_named() -> None:
     assert "know them by heart" in leak_words("near-copy across split")
 
 
+def test_a_split_keeps_nothing_together(pictured: Evaluation, page_of: Any) -> None:
+    text = page_of(replace(pictured, kept=(Leak(kind="copy", n=1, message=""),)))
+    assert "Kept on one side" not in text
+    assert "Drawn as a whole for intervals: " in text
+
+
 def test_kept_copies_are_no_leak(right: Evaluation, page_of: Any) -> None:
     kept = Leak(kind="near-copy", n=3, message="for example Jane.png")
     text = page_of(replace(right, kept=(kept,)))
