@@ -9,9 +9,8 @@ Seen: compressed, scaled, brightened, mirrored and slightly cropped pictures; te
 or a few other words. Not seen: pictures that are turned, sheared, cropped to less than about two thirds or part of a collage,
 blank ones, and texts of fewer than five words.
 
-Time grows with the square of the number of samples (``benchmarks/near_copies.py``). Memory: for each distinct sample a copy
-of its vector, up to 1 KB of whitened one, and of a picture 1 KB of coarse thumbnail and 2.3 KB of thumbnail; and some 100 MB
-of blocks.
+Time grows with the square of the number of samples (``benchmarks/near_copies.py``). Memory: for each distinct sample up to
+1 KB of whitened vector, and of a picture 2.3 KB of thumbnail and, for a while, 4 KB of coarse ones; and some 100 MB of blocks.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from featx.errors import ParameterError
 from featx.evaluation.alignment import COARSE_PX, SIDE_PX, coarse, compare
 from featx.evaluation.folds import check_groups
 from featx.evaluation.near_texts import COPY_AT, text_agreement, words_of
-from featx.evaluation.neighbours import nearest_pairs, unit_rows, whiten
+from featx.evaluation.neighbours import finite_rows, nearest_pairs, unit_rows, whiten
 from featx.evaluation.thumbnails import thumbnails
 from featx.evaluation.units import join_units
 from featx.inference.devices import cpu_threads
 from featx.inputs.samples import as_samples
 from featx.inputs.texts import as_texts
-from featx.progress import progress_bar
+from featx.progress import Progress, progress_bar
 from featx.store.digest import Keys
 
 __all__ = ["NearCopies", "fold_units", "near_copies"]
@@ -51,6 +50,7 @@ _SURE = (
     0.85  # whitened cosine of samples that cannot be looked at; no other pair of three image sets reached it
 )
 _FEWEST_AXES = 32  # in few dimensions chance reaches that too
+_ROWS_AT_ONCE = 16_384
 _PAIRS_AT_ONCE = 64  # 4 MB of intermediate pictures, which stays near a core
 
 Pairs = NDArray[np.intp]
@@ -137,12 +137,15 @@ def near_copies(
         clusters = join_units(n, [contents], _no_pairs())
         return NearCopies(pairs=_no_pairs(), similarity=nothing, agreement=nothing, clusters=clusters)
     first = np.sort(np.unique(contents, return_index=True)[1])  # where each distinct sample stands
-    first = first[np.isfinite(vectors[first]).all(axis=1)]
+    first = first[finite_rows(vectors)[first]]
     apart = np.arange(len(first)) if groups is None else check_groups(groups, n)[first]
     given = (as_samples if modality == "image" else as_texts)(samples, keep_errors=True)
     distinct = [given[i] for i in first.tolist()]
-    white = whiten(np.asarray(vectors[first], dtype=np.float32))
-    near = nearest_pairs(lambda rows, columns: white[rows] @ white[columns].T, apart, _NEIGHBOURS, _NEAR)
+    white = whiten(np.asarray(vectors if len(first) == n else vectors[first], dtype=np.float32))
+    with progress_bar(len(first), "comparing vectors", verbose) as progress:
+        near = nearest_pairs(
+            lambda rows, columns: white[rows] @ white[columns].T, apart, _NEIGHBOURS, _NEAR, progress=progress
+        )
     if modality == "image":
         threads = cpu_threads() if n_threads is None else n_threads
         found, agreement, copies, seen = _look_at_pictures(
@@ -150,7 +153,7 @@ def near_copies(
         )
     else:
         found, agreement, copies, seen = _look_at_texts(distinct, near, apart)
-    similarity = np.einsum("ij,ij->i", white[found[:, 0]], white[found[:, 1]])
+    similarity = _similarities(white, found)
     both_seen = seen[found].all(axis=1)
     sure = (similarity >= _SURE) & (white.shape[1] >= _FEWEST_AXES)
     kept = np.flatnonzero(np.where(both_seen, copies, sure))
@@ -204,16 +207,17 @@ def _look_at_pictures(
     verbose: bool | None,
 ) -> tuple[Pairs, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """All candidates, their agreement, which are copies, and which samples could be read."""
-    with progress_bar(len(samples), "thumbnails", verbose) as progress:
+    with progress_bar(len(samples), "reading thumbnails", verbose) as progress:
         pictures, seen = thumbnails(
             samples, SIDE_PX, preprocess=preprocess, n_threads=n_threads, progress=progress
         )
-    found = _joined(near, _nearest_thumbnails(pictures, seen, apart))
+    with progress_bar(len(samples), "comparing thumbnails", verbose) as progress:
+        found = _joined(near, _nearest_thumbnails(pictures, seen, apart, progress))
     agreement = np.zeros(len(found), dtype=np.float32)
     copies = np.zeros(len(found), dtype=np.bool_)
     visible = np.flatnonzero(seen[found].all(axis=1))
     with (
-        progress_bar(len(visible), "comparing", verbose) as progress,
+        progress_bar(len(visible), "comparing pictures", verbose) as progress,
         ThreadPoolExecutor(n_threads, "featx-compare") as pool,
     ):
 
@@ -230,7 +234,7 @@ def _look_at_pictures(
 
 
 def _nearest_thumbnails(
-    pictures: NDArray[np.uint8], seen: NDArray[np.bool_], apart: NDArray[np.intp]
+    pictures: NDArray[np.uint8], seen: NDArray[np.bool_], apart: NDArray[np.intp], progress: Progress
 ) -> Pairs:
     """Pairs whose coarse thumbnails agree, as they are or mirrored.
 
@@ -252,7 +256,7 @@ def _nearest_thumbnails(
         product += np.matmul(even[one], even[other].T)
         return product
 
-    return nearest_pairs(similarity, apart, _NEIGHBOURS, _NEAR_THUMBNAIL)
+    return nearest_pairs(similarity, apart, _NEIGHBOURS, _NEAR_THUMBNAIL, progress=progress)
 
 
 def _look_at_texts(
@@ -267,6 +271,14 @@ def _look_at_texts(
     agreement = text_agreement(words, found)
     seen = np.asarray([isinstance(sample, str) for sample in samples], dtype=np.bool_)
     return found, agreement, agreement >= COPY_AT, seen
+
+
+def _similarities(white: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
+    found = np.empty(len(pairs), dtype=np.float32)
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        one, other = pairs[start : start + _ROWS_AT_ONCE].T
+        found[start : start + _ROWS_AT_ONCE] = np.einsum("ij,ij->i", white[one], white[other])
+    return found
 
 
 def _joined(one: Pairs, other: Pairs) -> Pairs:

@@ -14,7 +14,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Similarity", "nearest_pairs", "unit_rows", "whiten"]
+from featx.progress import Progress
+
+__all__ = ["Similarity", "finite_rows", "nearest_pairs", "unit_rows", "whiten"]
 
 Similarity: TypeAlias = Callable[[slice, slice], NDArray[np.float32]]
 """Similarities of some rows to some others, (r, c); a new array at each call."""
@@ -41,7 +43,7 @@ def whiten(
     -------
     ndarray of float32, shape (n, k)
     """
-    whole = np.asarray(np.isfinite(vectors).all(axis=1))
+    whole = finite_rows(vectors)
     known = np.flatnonzero(whole)
     k = min(n_components, vectors.shape[1], len(known) // 2)
     if k < 1:
@@ -63,13 +65,26 @@ def whiten(
     return unit_rows(out)
 
 
+def finite_rows(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows hold numbers only, shape (n,)."""
+    found = np.zeros(len(vectors), dtype=np.bool_)
+    for start in range(0, len(vectors), _BLOCK):
+        found[start : start + _BLOCK] = np.isfinite(vectors[start : start + _BLOCK]).all(axis=1)
+    return found
+
+
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows divided by their lengths; zeros stay."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def nearest_pairs(
-    similarity: Similarity, apart: NDArray[np.intp], k: int, at_least: float
+    similarity: Similarity,
+    apart: NDArray[np.intp],
+    k: int,
+    at_least: float,
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.intp]:
     """Pairs of which one is among the `k` nearest of the other.
 
@@ -82,6 +97,8 @@ def nearest_pairs(
     k : int
     at_least : float
         Similarity below which nothing is a pair.
+    progress : Progress, optional
+        Told of each sample.
 
     Returns
     -------
@@ -97,6 +114,8 @@ def nearest_pairs(
         for columns in [blocks[at], *blocks[:at], *blocks[at + 1 :]]:
             best.add(similarity(rows, columns), columns, apart)
         found.append(best.pairs())
+        if progress is not None:
+            progress.update(rows.stop - rows.start)
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
