@@ -79,17 +79,28 @@ def minilm() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def fake_hub() -> ModuleType:
-    """``tests/fake_hub.py``."""
-    path = Path(__file__).resolve().parent / "fake_hub.py"
-    spec = importlib.util.spec_from_file_location("featx_fake_hub", path)
+def _beside(name: str) -> ModuleType:
+    """A module of helpers that lies here, where tests are no package."""
+    path = Path(__file__).resolve().parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"featx_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def fake_hub() -> ModuleType:
+    """``tests/fake_hub.py``."""
+    return _beside("fake_hub")
+
+
+@pytest.fixture(scope="session")
+def medical() -> ModuleType:
+    """``tests/medical_files.py``."""
+    return _beside("medical_files")
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ class Window:
             first, second = (float(number) for number in rest.split(","))
         except ValueError:
             kind = "?"
-        if kind == "":
+        if not colon and kind == "":
             return cls(first, second)
         if kind == "percentiles":
             return cls.percentiles(first, second)

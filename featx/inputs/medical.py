@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from featx.inputs.dicom import is_dicom, read_dicom
+from featx.inputs.dicom import read_dicom
+from featx.inputs.dicom_headers import is_dicom
 from featx.inputs.frames import Frame
 from featx.inputs.values import Values
 from featx.inputs.volumes import read_volume, volume_kind

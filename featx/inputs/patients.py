@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DatasetError, ParameterError
-from featx.inputs.dicom import patient_id
+from featx.inputs.dicom_headers import patient_id
 from featx.inputs.frames import file_of
 from featx.store.digest import digest_keyed
 

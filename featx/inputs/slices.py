@@ -13,7 +13,8 @@ import numpy as np
 
 from featx.errors import ParameterError, SampleError, UnreadableSampleError
 from featx.inputs.dataset import Dataset
-from featx.inputs.dicom import count_frames, is_dicom
+from featx.inputs.dicom import count_dicom
+from featx.inputs.dicom_headers import is_dicom
 from featx.inputs.frames import AXES, Frame, parse_frame
 from featx.inputs.images import count_pages
 from featx.inputs.volumes import count_slices, volume_kind
@@ -69,7 +70,7 @@ def list_slices(
                 raise SampleError(f"volume={volume!r}: there is none, it has {n_volumes}, counted from 0.")
         else:
             axis, volume = "frame", 0
-            n_slices = count_frames(data) if is_dicom(data) else count_pages(data)
+            n_slices = count_dicom(data) if is_dicom(data) else count_pages(data)
     except SampleError as error:
         raise type(error)(error.message, name=name) from error.__cause__
     if n_slices == 1:
