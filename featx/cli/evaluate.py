@@ -244,7 +244,7 @@ def evaluate(
         result.to_png(png, overwrite=overwrite)
     written = [str(path) for path in (report, png) if path is not None]
     if as_json:
-        print_json({**result.to_dict(), "written": written})
+        print_json({**result.to_dict(show_names=show_names), "written": written})
         return
     for unread in evaluations[0].skipped:
         say(f"skipped {one_line(without_advice(str(unread)))}")

@@ -289,7 +289,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
         n_units=int(units.max()) + 1,
         n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
         kept_together=found.words,
-        kept=found.kept,
+        kept=() if asked.cv == "prefit" else found.kept,
         settings=_settings(model, asked),
         spaces=subject.spaces,
         data_digest=subject.digest(),

@@ -87,7 +87,7 @@ def find_leaks(subject: Subject, *, verbose: bool) -> Findings:
         given_words=noun,
         words=noun if n_units == len(np.unique(given)) else f"{noun}, those with copies of each other as one",
         leaks=leaks + _left_apart(near),
-        kept=tuple(_kept(subject, near, leaks)),
+        kept=tuple(_kept(subject, near, leaks)) if subject.split is None else (),
         looked_for=tuple(_looked_for(subject)),
     )
 

@@ -106,8 +106,9 @@ class Evaluation:
         """An estimate of :attr:`main` by the figure's name."""
         return self.main.figures[figure]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can say; without predictions, samples and names of groups."""
+    def to_dict(self, *, show_names: bool = False) -> dict[str, Any]:
+        """Plain values that JSON can say; without predictions and samples. Names only where asked for: those of files often
+        hold those of patients."""
         return {
             "name": self.name,
             "classes": None if self.classes is None else self.classes.tolist(),
@@ -126,10 +127,8 @@ class Evaluation:
             "n_units": self.n_units,
             "kept_together": self.kept_together,
             "judgements": [judgement.to_dict() for judgement in self.judgements],
-            "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
-            "kept_together_copies": [
-                {"kind": each.kind, "n": each.n, "message": each.message} for each in self.kept
-            ],
+            "leaks": [_found(leak, show_names) for leak in self.leaks],
+            "kept_together_copies": [_found(each, show_names) for each in self.kept],
             "looked_for": list(self.looked_for),
             "folds": [
                 {
@@ -148,19 +147,25 @@ class Evaluation:
             "spaces": list(self.spaces),
             "data_digest": self.data_digest,
             "skipped": [
-                {"file": error.name, "index": error.index, "place": error.place, "reason": error.message}
+                {
+                    **({"file": error.name, "place": error.place} if show_names else {}),
+                    "index": error.index,
+                    "reason": error.message,
+                }
                 for error in self.skipped
             ],
         }
 
-    def to_json(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def to_json(
+        self, path: str | os.PathLike[str], *, show_names: bool = False, overwrite: bool = False
+    ) -> None:
         """Write :meth:`to_dict` to a file.
 
         Raises
         ------
         OutputError
         """
-        _write_json(self.to_dict(), Path(path), overwrite=overwrite)
+        _write_json(self.to_dict(show_names=show_names), Path(path), overwrite=overwrite)
 
     def to_html(
         self,
@@ -272,12 +277,12 @@ class Comparison:
         name = self.evaluations[0].main.headline if figure is None else figure
         return difference(named[a][name], named[b][name])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, *, show_names: bool = False) -> dict[str, Any]:
         """Plain values; differences are the best one's to each other one."""
         best = self.best
         return {
             "best": best.name,
-            "evaluations": [evaluation.to_dict() for evaluation in self.evaluations],
+            "evaluations": [each.to_dict(show_names=show_names) for each in self.evaluations],
             "differences": {
                 other.name: self.difference(best.name, other.name).to_dict()
                 for other in self.evaluations
@@ -285,14 +290,16 @@ class Comparison:
             },
         }
 
-    def to_json(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def to_json(
+        self, path: str | os.PathLike[str], *, show_names: bool = False, overwrite: bool = False
+    ) -> None:
         """Write :meth:`to_dict` to a file.
 
         Raises
         ------
         OutputError
         """
-        _write_json(self.to_dict(), Path(path), overwrite=overwrite)
+        _write_json(self.to_dict(show_names=show_names), Path(path), overwrite=overwrite)
 
     def to_html(
         self,
@@ -359,6 +366,12 @@ def _write_json(value: dict[str, Any], target: Path, *, overwrite: bool) -> None
     check_output(target, overwrite=overwrite)
     text = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
     write_output(target, lambda file: file.write(text))
+
+
+def _found(leak: Leak, show_names: bool) -> dict[str, Any]:
+    """A leak as plain values; its message names samples and groups."""
+    plain = {"kind": leak.kind, "n": leak.n}
+    return {**plain, "message": leak.message} if show_names else plain
 
 
 def _plain(value: Any) -> Any:
