@@ -58,7 +58,7 @@ class ImageFeatures(BackboneFeatures):
         How positions become one vector.
     preprocess : ImagePreprocess or dict, default=None
         Pixels to network input; None reads the backbone's own ``preprocessor_config.json``.
-    window : Window, default=None
+    window : Window or dict, default=None
         Which values of images of more than 8 bits become black and white: ``Window(-600, 1500)``, or ``Window.percentiles()``.
         None keeps that of the preprocessing, which usually has none: then DICOM files are shown as they say themselves.
     device : str, default="auto"
@@ -111,7 +111,7 @@ class ImageFeatures(BackboneFeatures):
         tap: str | list[str] = "pooled",
         pooling: str = "auto",
         preprocess: ImagePreprocess | dict[str, Any] | None = None,
-        window: Window | None = None,
+        window: Window | dict[str, float] | None = None,
         device: str = "auto",
         precision: str = "float32",
         cache: str | os.PathLike[str] | EmbeddingStore | None = "default",
@@ -143,7 +143,8 @@ class ImageFeatures(BackboneFeatures):
             given = ImagePreprocess.from_config(given)
         if self.window is None or not isinstance(given, ImagePreprocess | None):
             return given  # what is no preprocessing is refused where it is opened
-        return dataclasses.replace(own.pixels() if given is None else given, window=self.window)
+        window = Window.from_dict(self.window) if isinstance(self.window, dict) else self.window
+        return dataclasses.replace(own.pixels() if given is None else given, window=window)
 
     def _feed(self, backbone: Backbone, device: Device, store: EmbeddingStore | None) -> Feed:
         pixels = backbone.pixels()

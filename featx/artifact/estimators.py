@@ -75,7 +75,10 @@ def record_of(features: BackboneFeatures, backbone: str) -> FeaturesRecord:
         own = used if isinstance(used, ImagePreprocess) else None
         parameters["preprocess"] = _preprocess_out(features.preprocess, own)
         if features.window is not None:
-            parameters["window"] = features.window.to_dict()
+            own_window = features.window
+            parameters["window"] = _plain(
+                "window", own_window.to_dict() if isinstance(own_window, Window) else own_window
+            )
     return FeaturesRecord(
         kind=features.modality,
         backbone=backbone,

@@ -21,6 +21,7 @@ from featx.artifact.substitution import members, substitute
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.backbones.preprocess import ImagePreprocess
+from featx.backbones.window import Window
 from featx.boosted import BoostedTreesClassifier
 from featx.errors import ArtifactError
 from featx.features import ImageFeatures, TextFeatures
@@ -150,7 +151,8 @@ def _read_booster(content: bytes) -> Any:
 def without_paths(member: Any) -> Any:
     """A member of a pipeline, or what it says without naming a place on this machine.
 
-    Paths become their last part, which is what a backbone is called by; a store becomes ``"default"``. Strings count as
+    Paths become their last part, which is what a backbone is called by; a store becomes ``"default"``, a preprocessing or
+    window in a search's grid its plain values. Strings count as
     paths if they are absolute and exist, or lie in the home, working or temporary folder; other strings are left alone,
     for a label may well look like ``/m/0k4j``.
     """
@@ -160,6 +162,8 @@ def without_paths(member: Any) -> Any:
         return member.name
     if isinstance(member, ImagePreprocess):
         return member.to_config()
+    if isinstance(member, Window):
+        return member.to_dict()
     if isinstance(member, os.PathLike):
         return Path(member).name
     if isinstance(member, str) and _is_local_path(member):

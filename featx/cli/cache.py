@@ -228,7 +228,10 @@ def _words(description: Mapping[str, Any] | None) -> str:
     pixels = space.get("preprocess", {})
     size = pixels.get("crop") or pixels.get("size")
     at = "" if size is None else f" {'x'.join(map(str, size)) if isinstance(size, list) else size}px"
-    window = "".join(f" {name} {value:g}" for name, value in pixels.get("window", {}).items())
+    shown = pixels.get("window", {})
+    window = "".join(
+        f" {name} {shown[name]:g}" for name in ("center", "width", "low", "high") if name in shown
+    )
     return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}{window}".strip()
 
 

@@ -80,3 +80,18 @@ def test_a_folder_that_cannot_be_listed_is_named(tree: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DatasetError, match=r"x: cannot be listed \(Permission denied\)"):
         images_below(tree)
+
+
+def test_medical_images_are_found_also_without_a_suffix(tmp_path: Path) -> None:
+    dicom = bytes(128) + b"DICM"
+    for name in ("a.DCM", "b.dicom", "c.IMA", "d.nii", "e.nii.gz", "f.mgz", "g.mgh"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("IM0001", "1.2.840.113619", "DICOMDIR", "dicom.txt"):
+        (tmp_path / name).write_bytes(dicom)
+    for name in ("README", "1.5", "archive.gz", "short"):
+        (tmp_path / name).write_bytes(b"DICM")
+    found = images_below(tmp_path)
+    assert [Path(file).name for file in found.files] == [
+        *("1.2.840.113619", "IM0001", "a.DCM", "b.dicom", "c.IMA", "d.nii", "e.nii.gz", "f.mgz", "g.mgh"),
+    ]
+    assert found.skipped == ["1.5", "DICOMDIR", "README", "archive.gz", "dicom.txt", "short"]
