@@ -74,7 +74,7 @@ def worst_mistakes(judgement: Judgement, of_samples: Judgement | None, *, most: 
 def shown_thumbnail(samples: Sequence[Any], index: int) -> bytes | None:
     """A JPEG of at most 128 px of a sample of an image data set; None where there is no picture of it."""
     try:
-        return thumbnail(as_samples(_safe_indexing(samples, [index]))[0])
+        return thumbnail(as_samples(_safe_indexing(samples, [index]), windowed=True)[0])
     except FeatxError:
         return None
 
