@@ -3,7 +3,7 @@
     python benchmarks/coverage.py [--groups 100] [--classes 2] [--trials 1000]
 
 A world of patients with about three slices each: the scores of a patient's slices share half of their variance. The truth of
-every figure is measured on 200,000 patients; then `trials` times `groups` patients are drawn and featx's interval is computed from
+every figure is measured on 200,000 patients; then `trials` times `groups` patients are drawn and an interval is computed from
 them, as are plain percentiles of the same draws. Printed: how often each holds the truth, and (too high | too low) how often it
 lies above or below it. With 1,000 trials a share of 0.95 is measured to +-0.014.
 

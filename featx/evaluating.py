@@ -124,7 +124,12 @@ def evaluate_model(
     """
     dataset = _dataset(data, ignore_split=ignore_split)
     pipeline = load(model, device=device, cache=cache)
-    if skip_unreadable and isinstance(pipeline, Pipeline) and isinstance(pipeline[0], BackboneFeatures):
+    if not isinstance(pipeline, Pipeline) or not isinstance(pipeline[0], BackboneFeatures):
+        raise ParameterError(
+            f"{model}: takes more than {dataset.noun} (a {type(pipeline).__name__} that does not begin with features). From "
+            'Python, featx.evaluate(featx.load(folder), X, y, cv="prefit") takes what it was fitted on.'
+        )
+    if skip_unreadable:
         pipeline[0].set_params(on_error="nan")
     warn_of_empty_texts(dataset)
     name = os.path.basename(os.path.abspath(os.fspath(model)))

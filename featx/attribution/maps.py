@@ -21,7 +21,7 @@ _FOR, _AGAINST = (
 _STRONGEST = 0.75  # opacity of the largest value: what is below stays to be seen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Evidence:
     """What one prediction rests on.
 
@@ -52,6 +52,11 @@ class Evidence:
     values: NDArray[np.float64]
     pieces: tuple[str, ...] = ()
     pixels: NDArray[np.uint8] | None = None
+
+    def __repr__(self) -> str:
+        """One line, without text and pixels."""
+        shape = " x ".join(map(str, self.values.shape))
+        return f"Evidence({self.method}, {self.label!r}: {self.score_name} {self.score:.3f}, {shape} values)"
 
     @property
     def words(self) -> str:

@@ -261,7 +261,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
-        warnings.warn(str(leak), FeatxWarning, stacklevel=2)
+        warnings.warn(str(leak), FeatxWarning, stacklevel=3)  # whoever called evaluate or compare
     units = found.units
     plan = Plan.of(subject, task, units, asked.cv, asked.random_state)
     with threadpool_limits(limits=1, user_api="blas"):

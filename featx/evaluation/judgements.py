@@ -14,7 +14,7 @@ from featx.evaluation.outcomes import Outcomes
 __all__ = ["CurvePoint", "Judgement", "PartCounts"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Judgement:
     """Figures of one set of predictions on samples that the models had not seen.
 
@@ -44,6 +44,10 @@ class Judgement:
     by_class: dict[str, dict[str, Estimate]]
     n_units: int
     calibration_by_chance: float | None = None
+
+    def __repr__(self) -> str:
+        """One line, without the rows."""
+        return f"Judgement({self.part!r}: {self.headline} {self.figures[self.headline]}, {len(self.outcomes)} {self.level}s)"
 
     @property
     def headline(self) -> str:

@@ -62,6 +62,17 @@ class Texts:
     notes: tuple[str, ...] = ()
 
 
+_TOKENIZER_FILES = (
+    TOKENIZER_NAME,
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+)
+
+
 def texts_of(checkpoint: Checkpoint, config: Any, pooling: str | None, *, one_vector: bool = False) -> Texts:
     """Of the tokenizer and the sentence-transformers files that a checkpoint comes with.
 
@@ -84,6 +95,12 @@ def texts_of(checkpoint: Checkpoint, config: Any, pooling: str | None, *, one_ve
     """
     from transformers import AutoTokenizer
 
+    if not any((checkpoint.folder / name).is_file() for name in (*_TOKENIZER_FILES, "tokenizer_config.json")):
+        # transformers makes one that knows no word where there is none.
+        raise PreprocessError(
+            f"{checkpoint.source}: no tokenizer in it (looked for {', '.join(_TOKENIZER_FILES)}). Put the publisher's beside the "
+            "weights, or save it there with save_pretrained."
+        )
     tokenizer = checkpoint.load(AutoTokenizer)
     content = checkpoint.read(TOKENIZER_NAME) or _converted(checkpoint, tokenizer)
     files = {TOKENIZER_NAME: content, "config.json": _config_json(config)}

@@ -27,7 +27,7 @@ from featx.reporting.wording import between, columns, number, with_interval
 __all__ = ["Comparison", "Evaluation"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Evaluation:
     """Everything that :func:`featx.evaluate` found.
 
@@ -103,8 +103,28 @@ class Evaluation:
         return self.judgements[0]
 
     def __getitem__(self, figure: str) -> Estimate:
-        """An estimate of :attr:`main` by the figure's name."""
-        return self.main.figures[figure]
+        """An estimate of :attr:`main` by the figure's name.
+
+        Raises
+        ------
+        KeyError
+            No such figure; the message lists those there are.
+        """
+        try:
+            return self.main.figures[figure]
+        except KeyError:
+            raise KeyError(f"{figure!r}: expected one of {', '.join(map(repr, self.main.figures))}") from None
+
+    def __repr__(self) -> str:
+        """One line that names nobody."""
+        estimate = self[self.main.headline]
+        shown = f"{figure_of(self.main.headline).title} {with_interval(estimate)}"
+        return f"Evaluation({self.name!r}: {shown}; {self.main.part}, {self.n_samples} samples)"
+
+    @property
+    def _negative(self) -> str:
+        labels = [] if self.classes is None else [str(c) for c in self.classes.tolist()]
+        return next((label for label in labels if label != self.positive), "")
 
     def to_dict(self, *, show_names: bool = False) -> dict[str, Any]:
         """Plain values that JSON can say; without predictions and samples. Names only where asked for: those of files often
@@ -228,16 +248,18 @@ class Evaluation:
         lines = [self.name] if self.name else []
         for judgement in self.judgements:
             noun = "groups" if judgement.level == "group" else "samples"
-            units = f"{judgement.n_units} {self.kept_together}"
-            of = f" ({units})" if judgement.level == "group" else f" of {units}"
-            of = "" if judgement.n_units == len(judgement.outcomes) else of
-            lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{of}", ""]
+            tied = judgement.n_units < len(judgement.outcomes)
+            units = f"; {judgement.n_units} independent units: {self.kept_together}" if tied else ""
+            lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{units}", ""]
             lines += [f"  {'':<38}{'value':>8}   95 % interval"]
             for name, estimate in judgement.figures.items():
                 interval = between(estimate)
                 if name == "calibration_error" and judgement.calibration_by_chance is not None:
                     interval = f"{judgement.calibration_by_chance:.3f} by chance alone"
-                lines.append(f"  {figure_of(name).title:<38}{number(estimate.value):>8}   {interval}")
+                title = figure_of(name).title
+                if name in ("sensitivity", "specificity"):
+                    title += f" ({self.positive if name == 'sensitivity' else self._negative})"
+                lines.append(f"  {title:<38}{number(estimate.value):>8}   {interval}")
             lines.append("")
         if self.curve:
             lines.append(f"{figure_of(self.main.headline).title} by training samples, mean over folds")
@@ -247,7 +269,7 @@ class Evaluation:
         return "\n".join(lines).rstrip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Comparison:
     """Several evaluations on the same folds and the same bootstrap draws.
 
@@ -258,6 +280,10 @@ class Comparison:
     """
 
     evaluations: tuple[Evaluation, ...]
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"Comparison({len(self.evaluations)} evaluations, best {self.best!r})"
 
     @property
     def best(self) -> Evaluation:

@@ -356,8 +356,8 @@ def test_pictures_meet_the_network_once_whatever_is_asked(
         cached, data, cv=2, param_grid={"features__tap": ["stage3", "pooled"]}, scoring="accuracy", **FEW
     )
     assert {fit.params["features__tap"] for fit in searched.fits} <= {"stage3", "pooled"}
-    # A space a tap, and the memory of files: the pictures and the model.
-    assert sorted(space.n_rows for space in store.spaces()) == [16, 16, 17]
+    # A space a tap; and the memory of files, which leaves out those of the last two seconds.
+    assert [space.n_rows for space in store.spaces()].count(16) == 2
 
 
 def test_unreadable_pictures_are_left_out_and_told(

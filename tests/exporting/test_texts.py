@@ -232,3 +232,12 @@ def test_lengths_and_batches_are_free(exported: Callable[..., Path]) -> None:
     features = TextFeatures(exported("gpt2"), cache=None).fit(TEXTS)
     alone = np.concatenate([features.transform([text]) for text in TEXTS])
     assert_close(features.transform(TEXTS), alone)
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused(copied: Path, tmp_path: Path) -> None:
+    """transformers would make one up that knows no word, and every sentence would have one vector."""
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (copied / file).unlink()
+    with pytest.raises(PreprocessError, match="no tokenizer in it"):
+        export_backbone(copied, tmp_path / "out", pooling="mean")
+    assert not (tmp_path / "out").exists()
