@@ -121,14 +121,15 @@ def test_where_there_is_no_exact_map_parts_are_covered_and_it_says_so(
         featx.evidence(model, X[:2], method="exact")
 
 
-def test_covering_what_makes_the_class_lowers_its_score_more_than_covering_the_rest() -> None:
-    model = fitted(featx.make_head("logistic"), tap="stage2")
+def test_a_covered_square_shows_by_how_much_the_score_falls() -> None:
+    model = fitted(featx.make_head("logistic"))
     X, _ = pictures()
     found = featx.evidence(model, X[:1], label="lit", method="occlusion")[0]
-    lit = np.zeros((8, 8), dtype=bool)
-    lit[1:3, 1:3] = True  # covered squares that lie in the bright one as a whole
-    assert found.values[lit].mean() > found.values[~lit].mean()
-    assert found.score == pytest.approx(decision(model, X[:1])[0], abs=CLOSE)
+    covered = X[0].copy()
+    covered[12:24, 36:48] = X[0].mean(axis=(0, 1)).round()  # of 8 x 8 squares the one in row 1, column 3
+    whole, without = decision(model, [X[0], covered])
+    assert found.score == pytest.approx(whole, abs=CLOSE)
+    assert found.values[1, 3] == pytest.approx(whole - without, abs=CLOSE)
 
 
 def test_a_search_is_explained_by_its_best_estimator() -> None:
