@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from featx.errors import DatasetError, FeatxWarning
@@ -31,8 +31,15 @@ class TestTexts:
         assert texts_of(["late again", "", "why", "-"]) == ["late again", "", "why", "-"]
         assert texts_of([]) == []
 
-    @given(st.lists(st.text().filter(lambda text: not text.lower().endswith((".csv", ".tsv", ".txt")))))
-    def test_any_word_that_does_not_end_like_a_file_is_a_text(self, words: list[str]) -> None:
+    @example(["."]).xfail(raises=DatasetError, reason="there is such a folder")
+    @given(
+        st.lists(
+            st.text().filter(
+                lambda text: not text.lower().endswith((".csv", ".tsv", ".txt")) and not os.path.exists(text)
+            )
+        )
+    )
+    def test_any_word_that_names_no_file_is_a_text(self, words: list[str]) -> None:
         assert texts_of(words) == words
 
     @pytest.mark.parametrize(
