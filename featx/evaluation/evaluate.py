@@ -244,15 +244,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
     subject = embed_once(
         model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
     )
-    task = _task(
-        subject,
-        asked.param_grid,
-        asked.scoring,
-        asked.calibrate,
-        asked.aggregate,
-        asked.positive,
-        _thresholds(asked.at_specificity, asked.at_sensitivity),
-    )
+    task = _task(subject, asked)
     key = subject.digest()
     if key not in known:
         known[key] = find_leaks(subject, verbose=asked.verbose)
@@ -301,15 +293,10 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
     )
 
 
-def _task(
-    subject: Subject,
-    grid: Any,
-    scoring: Any,
-    calibrate: str | None,
-    how: str | None,
-    positive: Any,
-    thresholds: tuple[Threshold, ...],
-) -> Task:
+def _task(subject: Subject, asked: _Asked) -> Task:
+    grid, scoring, calibrate = asked.param_grid, asked.scoring, asked.calibrate
+    how, positive = asked.aggregate, asked.positive
+    thresholds = _thresholds(asked.at_specificity, asked.at_sensitivity)
     if how is not None:
         check_how(how, regression=subject.classes is None)
         if subject.groups is None:
@@ -368,6 +355,10 @@ def _check(asked: _Asked) -> None:
     if calibrate is not None and calibrate not in CALIBRATIONS:
         raise ParameterError(
             f"calibrate={calibrate!r}: expected None or one of {', '.join(map(repr, CALIBRATIONS))}."
+        )
+    if asked.cv == "prefit" and (asked.param_grid or calibrate or len(curve)):
+        raise ParameterError(
+            'cv="prefit" fits nothing: param_grid, calibrate and learning_curve have no place beside it. Leave them out.'
         )
     if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
         raise ParameterError(

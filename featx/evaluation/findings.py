@@ -86,7 +86,7 @@ def find_leaks(subject: Subject, *, verbose: bool) -> Findings:
         units=units,
         given_words=noun,
         words=noun if n_units == len(np.unique(given)) else f"{noun}, those with copies of each other as one",
-        leaks=leaks + _left_apart(near),
+        leaks=leaks + _left_apart(near, units),
         kept=tuple(_kept(subject, near, leaks)) if subject.split is None else (),
         looked_for=tuple(_looked_for(subject)),
     )
@@ -135,14 +135,16 @@ def _kept(subject: Subject, near: NearCopies | None, leaks: tuple[Leak, ...]) ->
         )
 
 
-def _left_apart(near: NearCopies | None) -> tuple[Leak, ...]:
-    if near is None or not near.n_apart:
+def _left_apart(near: NearCopies | None, units: NDArray[np.intp]) -> tuple[Leak, ...]:
+    """Near-copies that folds do not keep together: joined to the groups they are in, they would be too many."""
+    n_apart = 0 if near is None else int((units[near.pairs[:, 0]] != units[near.pairs[:, 1]]).sum())
+    if not n_apart:
         return ()
     return (
         Leak(
             kind="near-copies in chains",
-            n=near.n_apart,
-            message=f"{near.n_apart} pair(s) of near-copies form chains too large to keep on one side of a fold, and are apart: "
+            n=n_apart,
+            message=f"{n_apart} pair(s) of near-copies form chains too large to keep on one side of a fold, and are apart: "
             "a fold may test what it learned. Give groups that say what belongs together.",
         ),
     )

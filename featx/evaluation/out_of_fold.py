@@ -169,7 +169,7 @@ def fit_and_predict(
             chosen_of_groups = _choose(aggregate(unseen, groups[train][unseen.samples], task.how), task)
     fitted = fitted_with(_calibrated(model, inner, task), part, labels, units[train])
     took_s = time.perf_counter() - started_s
-    outcomes = _predict(fitted, _safe_indexing(X, test), y[test], task)
+    outcomes = predict_with(fitted, _safe_indexing(X, test), y[test], task)
     outcomes = replace(
         outcomes, folds=np.full(len(test), number, dtype=np.intp), units=units[test], samples=test
     )
@@ -188,11 +188,6 @@ def fitted_with(model: Any, X: Any, y: NDArray[Any], units: NDArray[np.intp] | N
         enable_metadata_routing=False
     ):  # under routing a Pipeline would take no ``svm__groups``
         return model.fit(X, y, **routed)
-
-
-def predict_with(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
-    """Outcomes of a model that is fitted already, as one fold; a unit a sample."""
-    return _predict(fitted, X, y, task)
 
 
 def _group_takers(model: Any, prefix: str = "") -> list[str]:
@@ -256,13 +251,14 @@ def _unseen(
         fitted = fitted_with(
             _calibrated(model, own, task), _safe_indexing(part, train), labels[train], units[train]
         )
-        rows = _predict(fitted, _safe_indexing(part, test), targets[test], task)
+        rows = predict_with(fitted, _safe_indexing(part, test), targets[test], task)
         # All as of one fold: thresholds are set over all of them, and a group's rows are in one of them anyway.
         found.append(replace(rows, units=units[test], samples=test))
     return concatenate(found)
 
 
-def _predict(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
+def predict_with(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
+    """Outcomes of a model that is fitted already, as one fold; a unit a sample."""
     n = len(y)
     blank = np.zeros(n, dtype=np.intp)
     if task.classes is None:

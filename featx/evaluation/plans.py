@@ -161,6 +161,13 @@ class Plan:
             units = np.unique(self.units[train])
             order = np.random.default_rng([seed, number]).permutation(units)
             kept = train[np.isin(self.units[train], order[: max(2, round(share * len(units)))])]
+            if self.subject.classes is not None:
+                missing = np.setdiff1d(self.subject.y[train], self.subject.y[kept])
+                if len(missing):
+                    raise DatasetError(
+                        f"learning_curve: a share of {share:g} of a training part holds no "
+                        f"{str(self.subject.classes[missing[0]])!r}. Begin with a larger share."
+                    )
             folds.append((kept, test))
             inner.append(self.inner[number])
         return replace(self, folds=tuple(folds), inner=tuple(inner))

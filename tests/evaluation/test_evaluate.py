@@ -389,3 +389,19 @@ def test_a_saved_model_is_judged_on_new_samples(picture_folder: Callable[..., Pa
     assert found["accuracy"].value == pytest.approx(np.mean(model.predict(data.samples) == data.labels))
     assert found.fits == ()
     assert found.main.part == "new samples"
+
+
+def test_a_judged_model_is_not_fitted_again_in_any_way() -> None:
+    X, y = clouds(60)
+    model = LogisticRegression().fit(X, y)
+    for given in ({"calibrate": "sigmoid"}, {"learning_curve": (0.5,)}, {"param_grid": {"C": [1.0]}}):
+        with pytest.raises(ParameterError, match="fits nothing"):
+            evaluate(model, X, y, cv="prefit", **given)
+
+
+def test_a_learning_curve_that_begins_without_a_class_says_so() -> None:
+    X, y = clouds(200)
+    y[:] = "often"
+    y[:10] = "rare"
+    with pytest.raises(DatasetError, match="holds no 'rare'"):
+        evaluate(LogisticRegression(), X, y, learning_curve=(0.02,), **FEW)
