@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from featx.inputs.patients import patient_groups
     from featx.inputs.slices import list_slices, slice_dataset
     from featx.predicting import predict
-    from featx.reporting.evaluations import Comparison, Evaluation
+    from featx.reporting.comparisons import Comparison
+    from featx.reporting.evaluations import Evaluation
     from featx.store.store import EmbeddingStore
     from featx.training import train
 
 _HOME = {
     "Backbone": "featx.backbones.backbone",
-    "Comparison": "featx.reporting.evaluations",
+    "Comparison": "featx.reporting.comparisons",
     "Dataset": "featx.inputs.dataset",
     "EmbeddingStore": "featx.store.store",
     "Evaluation": "featx.reporting.evaluations",

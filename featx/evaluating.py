@@ -18,7 +18,8 @@ from featx.evaluation.evaluate import compare, evaluate
 from featx.heads import HEAD_NAMES, make_head, param_grid
 from featx.inputs.dataset import Dataset, warn_of_empty_texts
 from featx.inputs.datasets import read_dataset
-from featx.reporting.evaluations import Comparison, Evaluation
+from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 
 __all__ = ["evaluate_heads", "evaluate_model"]
 

@@ -5,6 +5,7 @@ Owns the way from a result to a file with a name of the user's. An old file stay
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 
 from featx.errors import FeatxError, OutputError
 
-__all__ = ["check_output", "npy_path", "write_output"]
+__all__ = ["check_output", "json_bytes", "make_output", "npy_path", "write_output"]
 
 
 def npy_path(out: str | os.PathLike[str]) -> Path:
@@ -83,3 +84,21 @@ def write_output(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_output(path: str | os.PathLike[str], make: Callable[[], bytes], *, overwrite: bool = False) -> None:
+    """Write what is made now: a place that would refuse it is refused before the work.
+
+    Raises
+    ------
+    OutputError
+    """
+    target = Path(path)
+    check_output(target, overwrite=overwrite)
+    content = make()
+    write_output(target, lambda file: file.write(content))
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON for people and programs, UTF-8; NaN, which JSON does not have, is a ValueError."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()

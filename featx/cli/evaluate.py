@@ -34,7 +34,8 @@ from featx.cli.output import one_line, print_error, print_json, say
 from featx.errors import LeakError, ParameterError, without_advice
 
 if TYPE_CHECKING:
-    from featx.reporting.evaluations import Comparison, Evaluation
+    from featx.reporting.comparisons import Comparison
+    from featx.reporting.evaluations import Evaluation
 
 __all__ = ["register"]
 

@@ -27,7 +27,8 @@ from featx.evaluation.outcomes import check_how
 from featx.evaluation.plans import Plan
 from featx.evaluation.subjects import Subject, embed_once, read_data
 from featx.heads import make_head, search_scoring
-from featx.reporting.evaluations import Comparison, Evaluation
+from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 
 __all__ = ["compare", "evaluate"]
 

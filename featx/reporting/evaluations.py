@@ -5,26 +5,24 @@ Owns results and their tables and plain forms; computes nothing. Nothing here na
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import SampleError
-from featx.evaluation.bootstrap import Estimate, difference
+from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.out_of_fold import FoldFit
-from featx.outputs import check_output, write_output
-from featx.reporting.wording import between, columns, number, with_interval
+from featx.outputs import json_bytes, make_output
+from featx.reporting.wording import between, number, with_interval
 
-__all__ = ["Comparison", "Evaluation"]
+__all__ = ["Evaluation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -185,7 +183,7 @@ class Evaluation:
         ------
         OutputError
         """
-        _write_json(self.to_dict(show_names=show_names), Path(path), overwrite=overwrite)
+        make_output(path, lambda: json_bytes(self.to_dict(show_names=show_names)), overwrite=overwrite)
 
     def to_html(
         self,
@@ -214,10 +212,9 @@ class Evaluation:
         """
         from featx.reporting.pages import evaluation_page
 
-        target = Path(path)
-        check_output(target, overwrite=overwrite)
-        page = evaluation_page(self, title=title, show_names=show_names)
-        write_output(target, lambda file: file.write(page))
+        make_output(
+            path, lambda: evaluation_page(self, title=title, show_names=show_names), overwrite=overwrite
+        )
 
     def to_png(
         self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
@@ -238,10 +235,7 @@ class Evaluation:
         """
         from featx.reporting.pictures import evaluation_picture
 
-        target = Path(path)
-        check_output(target, overwrite=overwrite)
-        picture = evaluation_picture(self, title=title)
-        write_output(target, lambda file: file.write(picture))
+        make_output(path, lambda: evaluation_picture(self, title=title), overwrite=overwrite)
 
     def format_table(self) -> str:
         """Figures for people: a line each, with its interval."""
@@ -267,131 +261,6 @@ class Evaluation:
             lines.append("")
         lines += [f"Beware: {leak}" for leak in self.leaks]
         return "\n".join(lines).rstrip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Comparison:
-    """Several evaluations on the same folds and the same bootstrap draws.
-
-    Parameters
-    ----------
-    evaluations : tuple of Evaluation
-        In the order asked for.
-    """
-
-    evaluations: tuple[Evaluation, ...]
-
-    def __repr__(self) -> str:
-        """One line."""
-        return f"Comparison({len(self.evaluations)} evaluations, best {self.best!r})"
-
-    @property
-    def best(self) -> Evaluation:
-        """The one with the highest headline figure to three decimals; of equals the first."""
-        headline = self.evaluations[0].main.headline
-        return max(self.evaluations, key=lambda each: round(each[headline].value, 3))
-
-    def difference(self, a: str, b: str, figure: str | None = None) -> Estimate:
-        """The paired difference ``a - b`` of a figure (default: the headline), with its interval.
-
-        Raises
-        ------
-        KeyError
-            No evaluation of that name.
-        """
-        named = {evaluation.name: evaluation for evaluation in self.evaluations}
-        name = self.evaluations[0].main.headline if figure is None else figure
-        return difference(named[a][name], named[b][name])
-
-    def to_dict(self, *, show_names: bool = False) -> dict[str, Any]:
-        """Plain values; differences are the best one's to each other one."""
-        best = self.best
-        return {
-            "best": best.name,
-            "evaluations": [each.to_dict(show_names=show_names) for each in self.evaluations],
-            "differences": {
-                other.name: self.difference(best.name, other.name).to_dict()
-                for other in self.evaluations
-                if other is not best
-            },
-        }
-
-    def to_json(
-        self, path: str | os.PathLike[str], *, show_names: bool = False, overwrite: bool = False
-    ) -> None:
-        """Write :meth:`to_dict` to a file.
-
-        Raises
-        ------
-        OutputError
-        """
-        _write_json(self.to_dict(show_names=show_names), Path(path), overwrite=overwrite)
-
-    def to_html(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        title: str | None = None,
-        show_names: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        """Write a page that compares them, with the best one in detail; see :meth:`Evaluation.to_html`.
-
-        Raises
-        ------
-        OutputError
-        """
-        from featx.reporting.pages import comparison_page
-
-        target = Path(path)
-        check_output(target, overwrite=overwrite)
-        page = comparison_page(self, title=title, show_names=show_names)
-        write_output(target, lambda file: file.write(page))
-
-    def to_png(
-        self, path: str | os.PathLike[str], *, title: str | None = None, overwrite: bool = False
-    ) -> None:
-        """Write a picture for slides, 1920 x 1080 pixels: the headline figure of each, and how far the best is ahead.
-
-        Raises
-        ------
-        OutputError
-        """
-        from featx.reporting.pictures import comparison_picture
-
-        target = Path(path)
-        check_output(target, overwrite=overwrite)
-        picture = comparison_picture(self, title=title)
-        write_output(target, lambda file: file.write(picture))
-
-    def format_table(self) -> str:
-        """A line an evaluation: figures with intervals, and how far the best one is ahead."""
-        best, shown = self.best, columns(self.evaluations[0].main.figures)
-        width = max(len(evaluation.name) for evaluation in self.evaluations) + 2
-        lines = [
-            "  "
-            + " " * width
-            + "".join(f"{figure_of(name).title:<24}" for name in shown)
-            + "best is ahead by"
-        ]
-        for evaluation in self.evaluations:
-            cells = "".join(f"{with_interval(evaluation[name]):<24}" for name in shown)
-            ahead = "" if evaluation is best else with_interval(self.difference(best.name, evaluation.name))
-            mark = "*" if evaluation is best else " "
-            lines.append(f"{mark} {evaluation.name:<{width}}{cells}{ahead}")
-        main = best.main
-        noun = "groups" if main.level == "group" else "samples"
-        lines.append(
-            f"{main.part}: {len(main.outcomes)} {noun}. 95 % intervals, differences paired. * highest "
-            f"{figure_of(main.headline).title} (of equals the first); the best of several figures flatters itself."
-        )
-        return "\n".join(lines)
-
-
-def _write_json(value: dict[str, Any], target: Path, *, overwrite: bool) -> None:
-    check_output(target, overwrite=overwrite)
-    text = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-    write_output(target, lambda file: file.write(text))
 
 
 def _found(leak: Leak, show_names: bool) -> dict[str, Any]:

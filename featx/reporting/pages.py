@@ -22,7 +22,8 @@ from featx.reporting.plates import chart, charts, learning_curve
 from featx.reporting.wording import columns, judged_on, number, with_interval
 
 if TYPE_CHECKING:
-    from featx.reporting.evaluations import Comparison, Evaluation
+    from featx.reporting.comparisons import Comparison
+    from featx.reporting.evaluations import Evaluation
 
 __all__ = ["comparison_page", "evaluation_page"]
 

@@ -25,7 +25,8 @@ from featx.reporting.drawing import SLIDE, as_png, new_figure, prepared
 from featx.reporting.wording import between, judged_on, number, protocol
 
 if TYPE_CHECKING:
-    from featx.reporting.evaluations import Comparison, Evaluation
+    from featx.reporting.comparisons import Comparison
+    from featx.reporting.evaluations import Evaluation
 
 __all__ = ["comparison_picture", "evaluation_picture"]
 

@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 
 import featx
 from featx.errors import FeatxWarning
-from featx.reporting.evaluations import Comparison, Evaluation
+from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 from featx.testing import tiny_backbone
 
 FEW: dict[str, Any] = {"n_bootstrap": 100, "cv": 3}

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from featx.errors import OutputError
-from featx.reporting.evaluations import Comparison, Evaluation
+from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 
 KINDS = ("two", "nasty", "many", "right", "regression", "compared", "pictured")
 _WITHOUT_END = {"br", "img", "meta"}

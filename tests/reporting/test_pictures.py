@@ -11,7 +11,8 @@ import pytest
 
 import featx
 from featx.reporting.charts import most_confused, short
-from featx.reporting.evaluations import Comparison, Evaluation
+from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 
 
 @pytest.mark.parametrize("name", ["two", "nasty", "many", "right", "regression", "compared", "pictured"])
