@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from featx.errors import FeatxWarning, LeakError, ParameterError, did_you_mean
+from featx.errors import FeatxWarning, LeakError, ParameterError
+from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, task_of
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
-from featx.evaluation.out_of_fold import (
-    CALIBRATIONS,
-    Task,
-    Threshold,
-)
-from featx.evaluation.outcomes import check_how
 from featx.evaluation.plans import Plan
-from featx.evaluation.subjects import Subject, embed_once, read_data
-from featx.heads import make_head, search_scoring
+from featx.evaluation.subjects import embed_once, read_data
+from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
 
 __all__ = ["compare", "evaluate"]
-
-_ON_LEAK = ("group", "warn", "raise")
 
 
 def evaluate(
@@ -139,7 +132,7 @@ def evaluate(
     >>> bool(found["roc_auc"].low > 0.97)
     True
     """
-    asked = _Asked(
+    asked = Asked(
         groups=groups,
         split=split,
         cv=cv,
@@ -199,7 +192,7 @@ def compare(
     if isinstance(estimators, str) or not named:
         raise ParameterError("compare: expected estimators by name, or a list of them.")
     evaluations: list[Evaluation] = []
-    asked, known = _asked(settings), dict[str, Findings]()
+    asked, known = asked_of(settings), dict[str, Findings]()
     for title, estimator in named:
         with warnings.catch_warnings():
             if evaluations:  # every leak was said once
@@ -214,38 +207,15 @@ def compare(
     return Comparison(evaluations=tuple(evaluations))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What :func:`evaluate` is asked, beside estimator and data; its parameters by their names."""
-
-    groups: Any = None
-    split: Any = None
-    cv: int | str = 5
-    param_grid: Mapping[str, Sequence[Any]] | None = None
-    scoring: Any = None
-    calibrate: str | None = None
-    aggregate: str | None = None
-    positive: Any = None
-    at_specificity: float | None = 0.9
-    at_sensitivity: float | None = 0.9
-    on_leak: str = "group"
-    learning_curve: Sequence[float] = ()
-    n_bootstrap: int = 2_000
-    random_state: int = 0
-    n_jobs: int | None = None
-    name: str | None = None
-    verbose: bool = False
-
-
-def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, Findings]) -> Evaluation:
+def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Findings]) -> Evaluation:
     """See :func:`evaluate`. ``known``: what was found in data, by their digest; what is found now is put into it."""
-    _check(asked)
+    check_asked(asked)
     model = make_head(estimator) if isinstance(estimator, str) else estimator
     data = read_data(X, y, groups=asked.groups, split=asked.split)
     subject = embed_once(
         model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
     )
-    task = _task(subject, asked)
+    task = task_of(subject, asked)
     key = subject.digest()
     if key not in known:
         known[key] = find_leaks(subject, verbose=asked.verbose)
@@ -283,7 +253,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
         n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
         kept_together=found.words,
         kept=() if asked.cv == "prefit" else found.kept,
-        settings=_settings(model, asked),
+        settings=settings_of(model, asked),
         spaces=subject.spaces,
         data_digest=subject.digest(),
         names=subject.names,
@@ -292,111 +262,3 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: _Asked, known: dict[str, F
         skipped=subject.skipped,
         curve=curve,
     )
-
-
-def _task(subject: Subject, asked: _Asked) -> Task:
-    grid, scoring, calibrate = asked.param_grid, asked.scoring, asked.calibrate
-    how, positive = asked.aggregate, asked.positive
-    thresholds = _thresholds(asked.at_specificity, asked.at_sensitivity)
-    if how is not None:
-        check_how(how, regression=subject.classes is None)
-        if subject.groups is None:
-            raise ParameterError(
-                f"aggregate={how!r}: there are no groups to make one prediction of. Give groups."
-            )
-    if subject.classes is None:
-        if calibrate is not None or positive is not None:
-            raise ParameterError("calibrate and positive are for classifiers, and this is a regressor.")
-        return Task(classes=None, grid=grid, scoring=scoring or "r2", how=how)
-    two = len(subject.classes) == 2
-    at = 1
-    if positive is not None:
-        known = subject.classes.tolist()
-        if not two or positive not in known:
-            raise ParameterError(
-                f"positive={positive!r}: expected one of two classes, and these are {', '.join(map(repr, known[:10]))}."
-            )
-        at = known.index(positive)
-    by = scoring
-    if by is None:
-        by = (
-            search_scoring("logistic") if hasattr(subject.estimator, "predict_proba") else "balanced_accuracy"
-        )
-    scored = hasattr(subject.estimator, "predict_proba") or hasattr(subject.estimator, "decision_function")
-    return Task(
-        classes=subject.classes,
-        positive=at,
-        grid=grid,
-        scoring=by,
-        calibrate=calibrate,
-        thresholds=thresholds if two and scored else (),
-        how=how,
-    )
-
-
-def _thresholds(at_specificity: float | None, at_sensitivity: float | None) -> tuple[Threshold, ...]:
-    found = []
-    for of, share in (("specificity", at_specificity), ("sensitivity", at_sensitivity)):
-        if share is None:
-            continue
-        if not 0 < share <= 1:
-            raise ParameterError(
-                f"at_{of}={share!r}: expected a share above 0 and at most 1, such as 0.9, or None."
-            )
-        found.append(Threshold(of=of, at_least=float(share)))
-    return tuple(found)
-
-
-def _check(asked: _Asked) -> None:
-    on_leak, calibrate, curve = asked.on_leak, asked.calibrate, asked.learning_curve
-    if on_leak not in _ON_LEAK:
-        raise ParameterError(
-            f"on_leak={on_leak!r}: expected one of {', '.join(map(repr, _ON_LEAK))}.{did_you_mean(str(on_leak), _ON_LEAK)}"
-        )
-    if calibrate is not None and calibrate not in CALIBRATIONS:
-        raise ParameterError(
-            f"calibrate={calibrate!r}: expected None or one of {', '.join(map(repr, CALIBRATIONS))}."
-        )
-    if asked.cv == "prefit" and (asked.param_grid or calibrate or len(curve)):
-        raise ParameterError(
-            'cv="prefit" fits nothing: param_grid, calibrate and learning_curve have no place beside it. Leave them out.'
-        )
-    if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
-        raise ParameterError(
-            f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
-        )
-
-
-_SETTINGS = (
-    "cv",
-    "calibrate",
-    "aggregate",
-    "at_specificity",
-    "at_sensitivity",
-    "on_leak",
-    "n_bootstrap",
-    "random_state",
-)
-
-
-def _asked(settings: Mapping[str, Any]) -> _Asked:
-    known = [field.name for field in fields(_Asked)]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise ParameterError(
-            f"compare: unknown parameter(s) {', '.join(unknown)}; expected some of {', '.join(known)}."
-            f"{did_you_mean(unknown[0], known)}"
-        )
-    return _Asked(**settings)
-
-
-def _settings(model: Any, asked: _Asked) -> dict[str, Any]:
-    grid = asked.param_grid
-    return {
-        **{name: getattr(asked, name) for name in _SETTINGS},
-        "learning_curve": list(asked.learning_curve),
-        "param_grid": None
-        if grid is None
-        else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
-        "estimator": repr(model),
-    }

@@ -1,0 +1,169 @@
+"""What an evaluation is asked: its parameters, checked, as a task for every fold and as plain values to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from featx.errors import ParameterError, did_you_mean
+from featx.evaluation.out_of_fold import CALIBRATIONS, Task, Threshold
+from featx.evaluation.outcomes import check_how
+from featx.evaluation.subjects import Subject
+from featx.heads import search_scoring
+
+__all__ = ["Asked", "asked_of", "check_asked", "settings_of", "task_of"]
+
+_ON_LEAK = ("group", "warn", "raise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What :func:`featx.evaluate` is asked, beside estimator and data; its parameters by their names."""
+
+    groups: Any = None
+    split: Any = None
+    cv: int | str = 5
+    param_grid: Mapping[str, Sequence[Any]] | None = None
+    scoring: Any = None
+    calibrate: str | None = None
+    aggregate: str | None = None
+    positive: Any = None
+    at_specificity: float | None = 0.9
+    at_sensitivity: float | None = 0.9
+    on_leak: str = "group"
+    learning_curve: Sequence[float] = ()
+    n_bootstrap: int = 2_000
+    random_state: int = 0
+    n_jobs: int | None = None
+    name: str | None = None
+    verbose: bool = False
+
+
+def task_of(subject: Subject, asked: Asked) -> Task:
+    """What is asked of every fold.
+
+    Raises
+    ------
+    ParameterError
+        It does not fit the subject.
+    """
+    grid, scoring, calibrate = asked.param_grid, asked.scoring, asked.calibrate
+    how, positive = asked.aggregate, asked.positive
+    thresholds = _thresholds(asked.at_specificity, asked.at_sensitivity)
+    if how is not None:
+        check_how(how, regression=subject.classes is None)
+        if subject.groups is None:
+            raise ParameterError(
+                f"aggregate={how!r}: there are no groups to make one prediction of. Give groups."
+            )
+    if subject.classes is None:
+        if calibrate is not None or positive is not None:
+            raise ParameterError("calibrate and positive are for classifiers, and this is a regressor.")
+        return Task(classes=None, grid=grid, scoring=scoring or "r2", how=how)
+    two = len(subject.classes) == 2
+    at = 1
+    if positive is not None:
+        known = subject.classes.tolist()
+        if not two or positive not in known:
+            raise ParameterError(
+                f"positive={positive!r}: expected one of two classes, and these are {', '.join(map(repr, known[:10]))}."
+            )
+        at = known.index(positive)
+    by = scoring
+    if by is None:
+        by = (
+            search_scoring("logistic") if hasattr(subject.estimator, "predict_proba") else "balanced_accuracy"
+        )
+    scored = hasattr(subject.estimator, "predict_proba") or hasattr(subject.estimator, "decision_function")
+    return Task(
+        classes=subject.classes,
+        positive=at,
+        grid=grid,
+        scoring=by,
+        calibrate=calibrate,
+        thresholds=thresholds if two and scored else (),
+        how=how,
+    )
+
+
+def _thresholds(at_specificity: float | None, at_sensitivity: float | None) -> tuple[Threshold, ...]:
+    found = []
+    for of, share in (("specificity", at_specificity), ("sensitivity", at_sensitivity)):
+        if share is None:
+            continue
+        if not 0 < share <= 1:
+            raise ParameterError(
+                f"at_{of}={share!r}: expected a share above 0 and at most 1, such as 0.9, or None."
+            )
+        found.append(Threshold(of=of, at_least=float(share)))
+    return tuple(found)
+
+
+def check_asked(asked: Asked) -> None:
+    """Refuse what can be refused before the data are read.
+
+    Raises
+    ------
+    ParameterError
+    """
+    on_leak, calibrate, curve = asked.on_leak, asked.calibrate, asked.learning_curve
+    if on_leak not in _ON_LEAK:
+        raise ParameterError(
+            f"on_leak={on_leak!r}: expected one of {', '.join(map(repr, _ON_LEAK))}.{did_you_mean(str(on_leak), _ON_LEAK)}"
+        )
+    if calibrate is not None and calibrate not in CALIBRATIONS:
+        raise ParameterError(
+            f"calibrate={calibrate!r}: expected None or one of {', '.join(map(repr, CALIBRATIONS))}."
+        )
+    if asked.cv == "prefit" and (asked.param_grid or calibrate or len(curve)):
+        raise ParameterError(
+            'cv="prefit" fits nothing: param_grid, calibrate and learning_curve have no place beside it. Leave them out.'
+        )
+    if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
+        raise ParameterError(
+            f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
+        )
+
+
+_SETTINGS = (
+    "cv",
+    "calibrate",
+    "aggregate",
+    "at_specificity",
+    "at_sensitivity",
+    "on_leak",
+    "n_bootstrap",
+    "random_state",
+)
+
+
+def asked_of(settings: Mapping[str, Any]) -> Asked:
+    """Parameters by name, for :func:`featx.compare`.
+
+    Raises
+    ------
+    ParameterError
+        An unknown name.
+    """
+    known = [field.name for field in fields(Asked)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ParameterError(
+            f"compare: unknown parameter(s) {', '.join(unknown)}; expected some of {', '.join(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    return Asked(**settings)
+
+
+def settings_of(model: Any, asked: Asked) -> dict[str, Any]:
+    """Everything that decides the result beside the data, as plain values."""
+    grid = asked.param_grid
+    return {
+        **{name: getattr(asked, name) for name in _SETTINGS},
+        "learning_curve": list(asked.learning_curve),
+        "param_grid": None
+        if grid is None
+        else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
+        "estimator": repr(model),
+    }
