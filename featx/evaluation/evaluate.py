@@ -20,6 +20,7 @@ from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, ta
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.plans import Plan
+from featx.evaluation.predictors import Predictors
 from featx.evaluation.subjects import embed_once, read_data
 from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
@@ -228,7 +229,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
     units = found.units
     plan = Plan.of(subject, task, units, asked.cv, asked.random_state)
     with threadpool_limits(limits=1, user_api="blas"):
-        rows, of_groups, fits = plan.run(task, asked.n_jobs, asked.verbose)
+        rows, of_groups, fits, models = plan.run(task, asked.n_jobs, asked.verbose)
         judged = plan.judge(rows, of_groups, task, asked.n_bootstrap, asked.random_state)
         curve = tuple(
             plan.thinned(share, asked.random_state).point(
@@ -261,4 +262,5 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
         modality=subject.modality,
         skipped=subject.skipped,
         curve=curve,
+        predictors=Predictors.of(subject.features, models),
     )

@@ -125,7 +125,7 @@ def fit_and_predict(
     number: int,
     units: NDArray[np.intp],
     groups: NDArray[np.intp] | None,
-) -> tuple[Outcomes, Outcomes | None, FoldFit]:
+) -> tuple[Outcomes, Outcomes | None, FoldFit, Any]:
     """Fit on a fold's training part and predict its test part.
 
     Parameters
@@ -154,6 +154,8 @@ def fit_and_predict(
     of_groups : Outcomes or None
         A row a group, where ``task.how`` is given.
     fit : FoldFit
+    fitted : estimator
+        Which predicted.
     """
     train, test = fold
     started_s = time.perf_counter()
@@ -178,7 +180,7 @@ def fit_and_predict(
         of_groups = _decided(aggregate(outcomes, groups[test], task.how), chosen_of_groups, task)
     named = {**chosen, **{f"{name} (groups)": value for name, value in chosen_of_groups.items()}}
     fit = FoldFit(n_train=len(train), n_test=len(test), fit_time_s=took_s, params=params, thresholds=named)
-    return _decided(outcomes, chosen, task), of_groups, fit
+    return _decided(outcomes, chosen, task), of_groups, fit, fitted
 
 
 def fitted_with(model: Any, X: Any, y: NDArray[Any], units: NDArray[np.intp] | None) -> Any:

@@ -17,6 +17,7 @@ from featx.evaluation.judging import judge
 from featx.evaluation.leaks import TRAIN
 from featx.evaluation.out_of_fold import FoldFit, Task, fit_and_predict, predict_with
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.evaluation.predictors import if_small
 from featx.evaluation.subjects import Subject
 from featx.progress import progress_bar
 
@@ -87,14 +88,14 @@ class Plan:
 
     def run(
         self, task: Task, n_jobs: int | None, verbose: bool
-    ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...]]:
-        """Predictions of samples and of groups, and a fit a fold."""
+    ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
+        """Predictions of samples and of groups, a fit a fold, and the model of each fold where it is small."""
         subject = self.subject
         if not len(self.folds[0][0]):
             return self._prefit(task)
 
-        def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit]:
-            return fit_and_predict(
+        def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit, Any]:
+            *found, fitted = fit_and_predict(
                 subject.estimator,
                 subject.X,
                 subject.y,
@@ -105,6 +106,7 @@ class Plan:
                 units=self.units,
                 groups=subject.groups,
             )
+            return *found, if_small(fitted)
 
         done = []
         workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
@@ -113,18 +115,18 @@ class Plan:
             for result in parallel(delayed(one)(number) for number in range(len(self.folds))):
                 done.append(result)
                 progress.update(1)
-        rows = concatenate([each for each, _, _ in done])
-        of_groups = [each for _, each, _ in done if each is not None]
-        return rows, concatenate(of_groups) if of_groups else None, tuple(fit for _, _, fit in done)
+        rows, of_groups, fits, models = zip(*done, strict=True)
+        judged = [each for each in of_groups if each is not None]
+        return concatenate(rows), concatenate(judged) if judged else None, fits, models
 
-    def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...]]:
+    def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
         subject, (_, used) = self.subject, self.folds[0]
         found = predict_with(subject.estimator, subject.taken(used), subject.y[used], task)
         rows = replace(found, units=self.units[used], samples=used)
         of_groups = None
         if task.how is not None and subject.groups is not None:
             of_groups = aggregate(rows, subject.groups[used], task.how)
-        return rows, of_groups, ()
+        return rows, of_groups, (), (subject.estimator,)
 
     def judge(
         self, rows: Outcomes, of_groups: Outcomes | None, task: Task, n_draws: int, seed: int
@@ -177,7 +179,7 @@ class Plan:
     ) -> CurvePoint:
         """The headline figure of models fitted on these training parts, with nothing searched or calibrated in them."""
         plain = replace(task, grid=None, calibrate=None, thresholds=())
-        rows, of_groups, fits = self.run(plain, n_jobs, verbose)
+        rows, of_groups, fits, _ = self.run(plain, n_jobs, verbose)
         judged = self.judge(rows, of_groups, plain, n_draws, seed)[0]
         return CurvePoint(
             n_train=float(np.mean([fit.n_train for fit in fits])), estimate=judged.figures[whole.headline]

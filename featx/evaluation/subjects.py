@@ -71,6 +71,8 @@ class Subject:
     skipped : tuple of SampleError
     words : str
         The estimator, described.
+    features : BackboneFeatures or None
+        Fitted: what made X of the samples, where a Pipeline was parted.
     """
 
     estimator: Any
@@ -87,6 +89,7 @@ class Subject:
     spaces: tuple[str, ...]
     skipped: tuple[SampleError, ...]
     words: str
+    features: BackboneFeatures | None = None
 
     def taken(self, rows: NDArray[np.intp]) -> Any:
         """Some of X."""
@@ -200,6 +203,7 @@ def embed_once(
         preprocess=transformer.backbone_.pixels() if transformer.modality == "image" else None,
         spaces=tuple(space.id for space in transformer.spaces_),
         skipped=tuple(extraction.errors[i] for i in sorted(extraction.errors)),
+        features=transformer,
     )
     return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
 

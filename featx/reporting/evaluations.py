@@ -19,6 +19,7 @@ from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.out_of_fold import FoldFit
+from featx.evaluation.predictors import Predictors
 from featx.outputs import json_bytes, make_output
 from featx.reporting.wording import between, number, with_interval
 
@@ -71,6 +72,8 @@ class Evaluation:
         Samples left out because they could not be read.
     curve : tuple of CurvePoint
         The learning curve, where asked for.
+    predictors : Predictors or None
+        The models that predicted, for evidence on the page; a pickled evaluation comes back without.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Evaluation:
     modality: str | None
     skipped: tuple[SampleError, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
+    predictors: Predictors | None = None
 
     @property
     def main(self) -> Judgement:
