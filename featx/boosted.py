@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from featx.errors import DatasetError, ParameterError
 
@@ -105,7 +105,9 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> BoostedTreesClassifier:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> BoostedTreesClassifier:
         """Grow the trees.
 
         Parameters
@@ -114,6 +116,8 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
             Finite numbers. xgboost would take NaN as "missing"; here a NaN is a sample that could not be read, and refused.
         y : array-like of shape (n_samples,)
             Labels, strings included.
+        sample_weight : array-like of shape (n_samples,), optional
+            How often each sample counts.
 
         Raises
         ------
@@ -130,8 +134,11 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
             raise DatasetError(
                 f"BoostedTreesClassifier: only 1 class in y, {self.classes_.tolist()}. Give samples of a second one."
             )
+        counts = (
+            None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        )
         several = n_classes > 2
-        depth, rate = self._depth_and_rate(len(rows))
+        depth, rate = self._depth_and_rate(len(rows) if counts is None else round(counts.sum()))
         parameters = {
             "objective": "multi:softprob" if several else "binary:logistic",
             **({"num_class": n_classes} if several else {}),
@@ -151,7 +158,7 @@ class BoostedTreesClassifier(ClassifierMixin, BaseEstimator):
         data = xgboost.QuantileDMatrix(
             rows,
             label=codes,
-            weight=compute_sample_weight(self.class_weight, labels),
+            weight=compute_sample_weight(self.class_weight, labels) * (1 if counts is None else counts),
             max_bin=self.max_bin,
             nthread=_threads(self.n_jobs),
         )

@@ -22,7 +22,13 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from featx.errors import DatasetError, ParameterError
 
@@ -99,7 +105,13 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         self.calibration_folds = calibration_folds
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> SupportVectorClassifier:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> SupportVectorClassifier:
         """Fit the machine and the scale of its margins.
 
         Parameters
@@ -110,6 +122,9 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
             Labels, strings included.
         groups : array-like of shape (n_samples,), optional
             Samples of one group stay together in the calibration folds. Through a Pipeline: ``fit(X, y, svm__groups=groups)``.
+        sample_weight : array-like of shape (n_samples,), optional
+            How often each sample counts, for the machine and for the scale of its margins. The units of `C` and of the kernel
+            are taken from the rows as they are.
 
         Raises
         ------
@@ -122,16 +137,25 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
             raise ParameterError(f"kernel={self.kernel!r}: expected one of {', '.join(map(repr, _KERNELS))}.")
         rows, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(labels)
+        units = None if groups is None else column_or_1d(groups)
+        check_consistent_length(rows, units)
+        counts = (
+            None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        )
+        if (
+            counts is not None and not counts.all()
+        ):  # what does not count is not there, nor is a class of nothing else
+            kept = counts > 0
+            rows, labels, counts = rows[kept], labels[kept], counts[kept]
+            units = None if units is None else units[kept]
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DatasetError(
                 f"SupportVectorClassifier: only 1 class in y, {self.classes_.tolist()}. Give samples of a second one."
             )
-        units = None if groups is None else column_or_1d(groups)
-        check_consistent_length(rows, units)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        self.machine_ = _fitted(self._machine(rows, seed), rows, labels)
-        self.scale_ = self._calibrate(rows, labels, codes, units, seed)
+        self.machine_ = _fitted(self._machine(rows, seed), rows, labels, counts)
+        self.scale_ = self._calibrate(rows, labels, codes, units, counts, seed)
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -179,6 +203,7 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         labels: NDArray[Any],
         codes: NDArray[np.intp],
         groups: NDArray[Any] | None,
+        counts: NDArray[np.float64] | None,
         seed: int,
     ) -> float:
         n_classes = len(self.classes_)
@@ -187,25 +212,32 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         if n_folds < 2:
             return 1.0
         margins = np.full((len(rows), n_classes), np.nan)
+        weights = np.ones(len(rows)) if counts is None else counts
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         for train, test in kind(n_folds, shuffle=True, random_state=seed).split(rows, codes, groups):
             if len(np.unique(codes[train])) == n_classes:  # large groups can take a class out of a fold
-                machine = _fitted(self._machine(rows[train], seed), rows[train], labels[train])
+                own = None if counts is None else counts[train]
+                machine = _fitted(self._machine(rows[train], seed), rows[train], labels[train], own)
                 margins[test] = _as_columns(machine.decision_function(rows[test]))
-            if np.count_nonzero(~np.isnan(margins[:, 0])) >= _ENOUGH_MARGINS:
+            if weights[~np.isnan(margins[:, 0])].sum() >= _ENOUGH_MARGINS:
                 break
         known = ~np.isnan(margins[:, 0])
         if not known.any():
             return 1.0
-        weights = compute_sample_weight(self.class_weight, labels)[known]
-        return _scale_of(margins[known], codes[known], weights)
+        of_classes = compute_sample_weight(self.class_weight, labels)
+        return _scale_of(margins[known], codes[known], weights[known], of_classes[known])
 
 
-def _fitted(machine: LinearSVC | SVC, rows: NDArray[np.floating], labels: NDArray[Any]) -> LinearSVC | SVC:
+def _fitted(
+    machine: LinearSVC | SVC,
+    rows: NDArray[np.floating],
+    labels: NDArray[Any],
+    counts: NDArray[np.float64] | None,
+) -> LinearSVC | SVC:
     # In the dual liblinear draws its order of coordinates from the one generator of the process: threads that fit at the same
     # time would take numbers from each other, and no seed would repeat a run. The primal draws nothing.
     with _ONE_GENERATOR if isinstance(machine, LinearSVC) and machine.dual else nullcontext():
-        return machine.fit(rows, labels)
+        return machine.fit(rows, labels, sample_weight=counts)
 
 
 def _as_columns(margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,10 +245,16 @@ def _as_columns(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.column_stack([-margins / 2, margins / 2]) if margins.ndim == 1 else margins
 
 
-def _scale_of(margins: NDArray[np.float64], codes: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
+def _scale_of(
+    margins: NDArray[np.float64],
+    codes: NDArray[np.intp],
+    counted: NDArray[np.float64],
+    of_classes: NDArray[np.float64],
+) -> float:
     """The factor at which ``softmax(factor * margins)`` has the lowest cross-entropy to Platt's targets."""
     n, k = margins.shape
-    counts = np.bincount(codes, minlength=k)
+    counts = np.bincount(codes, weights=counted, minlength=k)
+    weights = counted * of_classes
     hit = ((counts + 1) / (counts + 2))[codes]
     targets = np.repeat((1 - hit)[:, None] / (k - 1), k, axis=1)
     targets[np.arange(n), codes] = hit

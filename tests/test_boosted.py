@@ -23,7 +23,12 @@ from featx.boosted import BoostedTreesClassifier
 from featx.errors import DatasetError, ParameterError
 
 
-@parametrize_with_checks([BoostedTreesClassifier(n_estimators=20, random_state=0)])
+@parametrize_with_checks(
+    [BoostedTreesClassifier(n_estimators=20, random_state=0)],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": "every tree draws half of the rows, repeated ones included"
+    },
+)
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -164,3 +169,14 @@ def test_auto_grows_deeper_trees_of_more_samples() -> None:
     assert not same(5_001, max_depth=3, learning_rate=0.05)
     with pytest.raises(ParameterError, match="max_depth='deep'"):
         BoostedTreesClassifier(max_depth="deep").fit(X, y)
+
+
+def test_a_row_three_times_with_a_third_of_the_weight_counts_once() -> None:
+    X, y = load_digits(n_class=2, return_X_y=True)
+    settings = {"n_estimators": 10, "subsample": 1.0, "colsample": 1.0, "random_state": 0}
+    once = BoostedTreesClassifier(**settings).fit(X, y)
+    thrice = BoostedTreesClassifier(**settings).fit(
+        X.repeat(3, axis=0), y.repeat(3), sample_weight=np.full(3 * len(y), 1 / 3)
+    )
+    # Gradients are float32 sums; a third is none of its numbers.
+    np.testing.assert_allclose(once.predict_proba(X), thrice.predict_proba(X), atol=1e-4)

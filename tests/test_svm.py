@@ -22,7 +22,10 @@ from featx.svm import SupportVectorClassifier
     [
         SupportVectorClassifier(random_state=0),
         SupportVectorClassifier(kernel="rbf", C=10.0, gamma=1.0, random_state=0),
-    ]
+    ],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": "the folds that calibrate are folds of rows, repeated ones included"
+    },
 )
 def test_scikit_learn_checks(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -172,9 +175,9 @@ def test_large_data_are_calibrated_on_the_first_folds_alone(monkeypatch: pytest.
     fits: list[int] = []
     plain = svm._fitted
 
-    def counting(machine: Any, rows: NDArray[np.floating], labels: NDArray[Any]) -> Any:
+    def counting(machine: Any, rows: NDArray[np.floating], labels: NDArray[Any], counts: Any) -> Any:
         fits.append(len(rows))
-        return plain(machine, rows, labels)
+        return plain(machine, rows, labels, counts)
 
     monkeypatch.setattr(svm, "_fitted", counting)
     counts, scales = [], []
@@ -184,3 +187,29 @@ def test_large_data_are_calibrated_on_the_first_folds_alone(monkeypatch: pytest.
         counts.append(len(fits) - 1)
     assert counts == [1, 2, 5]
     assert max(scales) / min(scales) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_a_row_three_times_with_a_third_of_the_weight_counts_once(kernel: str) -> None:
+    X, y = digits(2)
+    once = SupportVectorClassifier(kernel=kernel, C=0.01, random_state=0).fit(X, y, groups=np.arange(len(y)))
+    thrice = SupportVectorClassifier(kernel=kernel, C=0.01, random_state=0).fit(
+        X.repeat(3, axis=0),
+        y.repeat(3),
+        groups=np.arange(len(y)).repeat(3),
+        sample_weight=np.full(3 * len(y), 1 / 3),
+    )
+    # Primal and dual solvers stop within 1e-4 of the same optimum.
+    np.testing.assert_allclose(
+        once.machine_.decision_function(X), thrice.machine_.decision_function(X), atol=2e-3
+    )
+    assert once.scale_ == pytest.approx(thrice.scale_, rel=0.01)  # folds stratify three rows a group alike
+
+
+def test_rows_of_no_weight_are_not_there() -> None:
+    X, y = digits(3)
+    weights = (y != "digit 2").astype(float)
+    found = SupportVectorClassifier(random_state=0).fit(X, y, sample_weight=weights)
+    alone = SupportVectorClassifier(random_state=0).fit(X[weights > 0], y[weights > 0])
+    assert found.classes_.tolist() == ["digit 0", "digit 1"]
+    np.testing.assert_array_equal(found.decision_function(X), alone.decision_function(X))
