@@ -29,6 +29,7 @@
     └── MissingExtraError       (ImportError)        an optional dependency is absent; names the command
 
     FeatxWarning                (UserWarning)
+    └── LeakWarning                                  what is learned from and what is judged on are not apart
 
 A message says what, where, expected against found, and what to do.
 """
@@ -54,6 +55,7 @@ __all__ = [
     "HubUnreachableError",
     "InputError",
     "LeakError",
+    "LeakWarning",
     "MissingExtraError",
     "OutputError",
     "ParameterError",
@@ -77,6 +79,10 @@ class FeatxError(Exception):
 
 class FeatxWarning(UserWarning):
     """A warning the user can act on."""
+
+
+class LeakWarning(FeatxWarning):
+    """What a model learns from and what it is judged on are not apart; it is part of the result too."""
 
 
 class ParameterError(FeatxError, ValueError):

@@ -39,12 +39,15 @@ def list_(
     here: Annotated[bool, typer.Option("--here", help="Only those on this machine.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List backbones that have a name, and whether they are here."""
+    """List backbones that have a name, and how to get those that are not here.
+
+    here: nothing to do. pull: featx backbones pull NAME. export: needs torch; featx backbones export SOURCE FOLDER.
+    """
     rows = [row for row in _listed() if row["folder"] is not None or not here]
     if as_json:
         print_json(rows)
         return
-    titles = ["name", "here", "for", "features", "parameters", "MB", "licence", "source"]
+    titles = ["name", "how", "for", "features", "parameters", "MB", "licence", "source"]
     print_table(titles, [_cells(row) for row in rows], right=["features", "parameters", "MB"])
 
 
@@ -204,19 +207,22 @@ def _row(entry: Entry, folder: Path | None) -> dict[str, Any]:
         "licence": entry.licence,
         "source": entry.source,
         "description": entry.description,
+        "get_by": {"bundled": "", "export": "export"}.get(entry.kind, "pull"),
         "folder": None if folder is None else str(folder),
     }
 
 
 def _own_row(name: str, folder: Path) -> dict[str, Any]:
-    nothing = dict.fromkeys(("modality", "n_features", "n_parameters", "size_mb", "licence", "description"))
+    nothing = dict.fromkeys(
+        ("modality", "n_features", "n_parameters", "size_mb", "licence", "description", "get_by")
+    )
     return {**nothing, "name": name, "source": str(folder), "folder": str(folder)}
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:
     return [
         row["name"],
-        "yes" if row["folder"] is not None else "",
+        "here" if row["folder"] is not None else row["get_by"],
         row["modality"] or "",
         row["n_features"] or "",
         "" if row["n_parameters"] is None else f"{row['n_parameters'] / 1e6:.1f} M",

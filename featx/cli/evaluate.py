@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,7 @@ from featx.cli.options import (
     tap_of,
 )
 from featx.cli.output import one_line, print_error, print_json, say
-from featx.errors import LeakError, ParameterError, without_advice
+from featx.errors import LeakError, LeakWarning, ParameterError, without_advice
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -177,7 +178,7 @@ def evaluate(
     """Judge heads or a model on samples they have not seen.
 
     Every sample is predicted once, by a model whose training part held neither it nor any other of its group; with a split, one
-    model is fitted on its part "train". Every figure has a 95 % interval. Leaks are warnings.
+    model is fitted on its part "train". Every figure has a 95 % interval, and leaks that were found stand below the figures.
     """
     from featx.evaluating import evaluate_heads, evaluate_model
     from featx.outputs import check_output
@@ -205,6 +206,7 @@ def evaluate(
     }
     result: Comparison | Evaluation
     evaluations: tuple[Evaluation, ...]
+    warnings.simplefilter("ignore", LeakWarning)  # the result says them, and once is enough
     try:
         if model is not None:
             _only_for_training(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from featx.errors import FeatxWarning, LeakError, ParameterError
+from featx.errors import FeatxWarning, LeakError, LeakWarning, ParameterError
 from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, task_of
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
@@ -117,7 +117,7 @@ def evaluate(
 
     Warns
     -----
-    FeatxWarning
+    LeakWarning
         For each leak.
 
     Notes
@@ -225,7 +225,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
-        warnings.warn(str(leak), FeatxWarning, stacklevel=3)  # whoever called evaluate or compare
+        warnings.warn(str(leak), LeakWarning, stacklevel=3)  # whoever called evaluate or compare
     units = found.units
     plan = Plan.of(subject, task, units, asked.cv, asked.random_state)
     with threadpool_limits(limits=1, user_api="blas"):

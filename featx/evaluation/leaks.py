@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featx.store.digest import Keys
+from featx.store.digest import Keys, digest_text
 
 __all__ = ["TRAIN", "Leak", "content_groups", "copy_leaks", "group_leaks", "in_training", "near_copy_leaks"]
 
@@ -101,6 +101,8 @@ def copy_leaks(
 ) -> tuple[Leak, ...]:
     """Copies of a sample that are where they should not be.
 
+    Empty texts are no copies of each other here: there is nothing in them that could be learned or mislabelled.
+
     Parameters
     ----------
     keys : ndarray of uint8, shape (n, 16)
@@ -118,6 +120,8 @@ def copy_leaks(
     copies = content_groups(keys)
     if copies is None:
         return ()
+    empty = np.flatnonzero((np.asarray(keys) == np.frombuffer(digest_text(""), dtype=np.uint8)).all(axis=1))
+    copies[empty] = len(copies) + np.arange(len(empty))
     everything = np.arange(len(copies))
     parts = np.full(len(copies), TRAIN) if split is None else np.asarray(split)
     leaks = []

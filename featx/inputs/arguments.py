@@ -111,9 +111,11 @@ def _listed_images(
 
 
 def _listed_texts(path: Path, column: str | None, learned: str | None) -> Dataset:
-    if (
-        _suffix(str(path)) == LINES_SUFFIX or not path.is_file()
-    ):  # what is not there is refused by whoever reads
+    if not path.is_file():
+        raise DatasetError(
+            f"{path}: no such file. Give texts, a CSV with a column of them, or a {LINES_SUFFIX} file with one a line."
+        )
+    if _suffix(str(path)) == LINES_SUFFIX:
         return read_samples(path, label_column=None, text_column=column or learned or "text")
     columns = read_columns(path)
     if column is None and is_manifest_of_texts(columns):

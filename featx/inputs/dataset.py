@@ -138,7 +138,7 @@ def warn_of_empty_texts(dataset: Dataset, *, left_out: Collection[int] = ()) -> 
     more = f" and {n - 1:,} more" if n > 1 else ""
     warnings.warn(
         f"{dataset.name}: {n:,} of {len(dataset):,} texts {words} ({dataset.name_of(empty[0])}{more}). They are kept: empty ones "
-        "all have one vector, that of a text without words, and count as copies of each other. Remove them if they mean nothing.",
+        "all have one vector, that of a text without words, and folds keep them together. Remove them if they mean nothing.",
         FeatxWarning,
         stacklevel=3,
     )

@@ -38,9 +38,10 @@ def test_list_shows_the_catalogue_and_the_users_own(
     ended = featx("backbones", "list")
     assert ended.status == 0
     lines = {line.split()[0]: line.split() for line in ended.out.splitlines()}
-    assert lines["cells"][1:] == ["yes", str(tmp_path / "mine" / "cells")]
-    assert lines["compact"][1:3] == ["yes", "image"]
-    assert lines["resnet50"][1:3] == ["image", "2048"]
+    assert lines["cells"][1:] == ["here", str(tmp_path / "mine" / "cells")]
+    assert lines["compact"][1:3] == ["here", "image"]
+    assert lines["resnet50"][1:4] == ["pull", "image", "2048"]
+    assert lines["efficientnet_b0"][1:3] == ["export", "image"]
     assert lines["minilm"][-1] == "hub:sentence-transformers/all-MiniLM-L6-v2"
     assert list(lines)[:2] == ["name", "compact"]
 

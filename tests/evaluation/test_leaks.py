@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.evaluation.leaks import content_groups, copy_leaks, group_leaks, in_training, near_copy_leaks
-from featx.store.digest import digest_bytes, keys_array
+from featx.store.digest import digest_bytes, digest_text, keys_array
 
 
 def keys_of(*contents: str) -> np.ndarray:
@@ -183,3 +183,13 @@ def test_what_is_in_training_is_what_sets_find(rows: list[tuple[int, str]]) -> N
     trained = {unit for unit, part in rows if part == "train"}
     found = in_training(split, units, np.zeros((0, 2), dtype=np.intp))
     assert found.tolist() == [unit in trained and part != "train" for unit, part in rows]
+
+
+def test_empty_texts_are_no_copies_of_each_other() -> None:
+    texts = keys_array([digest_text(text) for text in ("", "", "good", "good")])
+    leaks = copy_leaks(texts, names=names(4), labels=["x", "y", "x", "y"], split=["train", "val"] * 2)
+    assert [(leak.kind, leak.n) for leak in leaks] == [
+        ("copy across split", 1),
+        ("copy with another label", 1),
+    ]
+    assert all("2.png and 3.png" in str(leak) or "2.png ('x')" in str(leak) for leak in leaks)
