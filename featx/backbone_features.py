@@ -20,11 +20,13 @@ from sklearn.utils.validation import check_is_fitted
 from featx.backbones.backbone import Backbone, FeatureSpace, Preprocess
 from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError, without_advice
 from featx.inference.batching import Batching
+from featx.inference.contents import content_keys
 from featx.inference.devices import Device, cpu_threads, parse_device, resolve_device
 from featx.inference.extract import Extraction, Plan, extract
 from featx.inference.reading import Source
 from featx.inference.runtime import Session, session_pool
 from featx.progress import progress_bar
+from featx.store.digest import Keys
 from featx.store.files import FileDigests
 from featx.store.locate import open_cache
 from featx.store.store import EmbeddingStore
@@ -148,6 +150,34 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
             extraction = extract(samples, plan, advance=progress.update)
         self._warn_of_feed(feed, extraction)
         return extraction
+
+    def content_keys(self, X: Any) -> Keys:
+        """Content digests of the samples, those that :meth:`extract` gives; no vector is computed or looked up.
+
+        Parameters
+        ----------
+        X : sequence of samples
+            As for :meth:`transform`.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, 16)
+            Zeros where a sample cannot be read, with ``on_error="nan"``.
+
+        Raises
+        ------
+        InputError, SampleError
+            As :meth:`transform`.
+        """
+        check_is_fitted(self)
+        samples = self.samples_of(X)
+        store = open_cache(self.cache)
+        source = self._feed(self.backbone_, resolve_device("cpu"), store).source
+        n_workers = int(self.n_workers or cpu_threads())
+        keys, errors = content_keys(samples, source, FileDigests(store), n_workers=n_workers)
+        if errors and self.on_error == "raise":
+            raise errors[min(errors)]
+        return keys
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns: the tap and a number, ``pooled_0``, ``pooled_1`` ...

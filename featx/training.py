@@ -29,6 +29,7 @@ from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, grou
 from featx.heads import HEAD_NAMES, make_head
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
+from featx.inputs.samples import DigestSample
 from featx.progress import progress_bar
 
 __all__ = ["Training", "train"]
@@ -97,6 +98,7 @@ def train(
     group_column: str | None = None,
     ignore_split: bool = False,
     skip_unreadable: bool = False,
+    remember_samples: bool = True,
     overwrite: bool = False,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -129,6 +131,9 @@ def train(
         Compare and fit on all rows, whatever their split.
     skip_unreadable : bool
         Leave out samples that cannot be read, instead of raising.
+    remember_samples : bool
+        Let the saved model keep content digests of the samples it was fitted on, so that judging it on them cannot be mistaken
+        for judging it on new ones; :func:`featx.save` says what they give away. Nothing of groups is kept.
     overwrite : bool
         Replace an artefact that is already at ``out``.
     random_state : int
@@ -192,7 +197,15 @@ def train(
     if out is not None:
         # Digests are read where the samples are not; the column that new samples stand in is another one.
         column = None if dataset.column == "digest" else dataset.column
-        save(result.pipeline, out, overwrite=overwrite, notes=_notes(dataset, result), sample_column=column)
+        digests = [DigestSample(key.tobytes()) for key in embedding.keys[training]]
+        save(
+            result.pipeline,
+            out,
+            overwrite=overwrite,
+            notes=_notes(dataset, result),
+            sample_column=column,
+            trained_on=digests if remember_samples else None,
+        )
     return result
 
 

@@ -15,7 +15,9 @@ from PIL import Image
 
 import featx
 from featx import Dataset, training
+from featx.artifact import describe, training_keys
 from featx.errors import DatasetError, FeatxWarning
+from featx.store.digest import digest_file
 from featx.testing import counted_rows, tiny_backbone
 
 
@@ -113,6 +115,35 @@ def test_the_saved_pipeline_predicts_what_the_fitted_one_does(
     result = learn(out=tmp_path / "model")
     loaded = featx.load(tmp_path / "model", cache=None)
     np.testing.assert_array_equal(loaded.predict_proba(pictures), result.pipeline.predict_proba(pictures))
+
+
+def test_the_saved_model_remembers_what_it_was_fitted_on_and_nothing_else(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    samples = [*pictures[:3], str(tmp_path / "bad.png"), *pictures[4:]]
+    split = (["train"] * 8 + ["val"] * 2 + [""] * 2) * 2
+    with pytest.warns(FeatxWarning, match="in no part of the split"):
+        result = learn(
+            samples,
+            skip_unreadable=True,
+            known={"split": split, "groups": [f"patient {i}" for i in range(24)]},
+            out=tmp_path / "model",
+            cache=None,
+        )
+    fitted_on = [digest_file(samples[i]) for i in range(24) if split[i] == "train" and i != 3]
+    keys = training_keys(tmp_path / "model")
+    assert keys is not None
+    assert [key.tobytes() for key in keys] == sorted(fitted_on)
+    assert result.n_train == len(keys) == 15
+    assert not any(
+        b"patient" in path.read_bytes() for path in (tmp_path / "model").iterdir() if path.is_file()
+    )
+
+
+def test_a_model_may_forget_its_samples(learn: Learn, tmp_path: Path) -> None:
+    learn(out=tmp_path / "model", remember_samples=False)
+    assert describe(tmp_path / "model").n_training_samples is None
 
 
 def test_unreadable_pictures_are_no_part_of_anything(

@@ -23,7 +23,15 @@ A feature space is part of the format too: its id decides whether a loaded pipel
 
 from __future__ import annotations
 
-__all__ = ["BACKBONES", "FORMAT", "MANIFEST_NAME", "PIPELINE_NAME", "README_NAME", "booster_name"]
+__all__ = [
+    "BACKBONES",
+    "FORMAT",
+    "MANIFEST_NAME",
+    "PIPELINE_NAME",
+    "README_NAME",
+    "TRAINING_NAME",
+    "booster_name",
+]
 
 FORMAT = 1
 """Number of the format that :func:`featx.save` writes."""
@@ -31,6 +39,9 @@ FORMAT = 1
 MANIFEST_NAME = "artifact.json"
 PIPELINE_NAME = "pipeline.skops"
 README_NAME = "README.md"
+
+TRAINING_NAME = "training.npy"
+"""Name of the file of digests of the training samples, where they are kept."""
 
 BACKBONES = "backbones"
 """Name of the folder that holds copied backbones, each in a folder of its own name."""

@@ -1,4 +1,4 @@
-"""``load`` and ``describe``: a saved pipeline checked, rebuilt, and given its places on this machine.
+"""``load``, ``describe`` and ``training_keys``: a saved pipeline checked, rebuilt, and given its places on this machine.
 
 The order is the point: names, sizes and digests of all files first, then the types of the pipeline, then the backbones; only
 after that is anything built. No step unpickles.
@@ -18,18 +18,20 @@ from sklearn.exceptions import InconsistentVersionWarning
 from featx.artifact.backbones import find_backbones
 from featx.artifact.estimators import fitted_from, unfitted_from
 from featx.artifact.folder import read_checked, verify
-from featx.artifact.format import PIPELINE_NAME, booster_name
+from featx.artifact.format import PIPELINE_NAME, TRAINING_NAME, booster_name
 from featx.artifact.manifest import read_manifest
 from featx.artifact.parts import fill
 from featx.artifact.records import ArtifactInfo
 from featx.artifact.skops_file import from_skops
+from featx.artifact.trained_on import from_npy
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.errors import ArtifactError, FeatxWarning, ParameterError
 from featx.inference.devices import parse_device
+from featx.store.digest import Keys
 from featx.store.store import EmbeddingStore
 
-__all__ = ["describe", "load"]
+__all__ = ["describe", "load", "training_keys"]
 
 
 def load(
@@ -139,6 +141,36 @@ def describe(folder: str | os.PathLike[str]) -> ArtifactInfo:
         No artefact there, or one in a newer format.
     """
     return read_manifest(_place(folder))
+
+
+def training_keys(folder: str | os.PathLike[str]) -> Keys | None:
+    """Content digests of the samples that a saved pipeline was trained on; reads and checks their file, and builds nothing.
+
+    Parameters
+    ----------
+    folder : path
+        The artefact.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, 16), or None
+        Distinct, in ascending order: what :meth:`featx.ImageFeatures.content_keys` gives for these samples. None where the
+        artefact remembers none. How many there are, ``describe(folder).n_training_samples`` says without reading them.
+
+    Raises
+    ------
+    ArtifactError
+        No artefact, or their file is missing, changed, or something else.
+    """
+    place = _place(folder)
+    info = read_manifest(place)
+    if info.n_training_samples is None:
+        return None
+    content = read_checked(place, info, TRAINING_NAME)
+    try:
+        return from_npy(content, info.n_training_samples)
+    except ArtifactError as error:
+        raise ArtifactError(f"{place / TRAINING_NAME}: {error}") from error
 
 
 def _place(folder: str | os.PathLike[str]) -> Path:

@@ -109,6 +109,7 @@ def _from_values(values: dict[str, Any]) -> ArtifactInfo:
         labels=None if values["labels"] is None else _list(values, "labels"),
         columns=None if values.get("columns") is None else _list(values, "columns"),
         sample_column=values.get("sample_column"),
+        n_training_samples=values.get("n_training_samples"),
         parameters=values["parameters"],
         untrusted_types=_list(values, "untrusted_types"),
         notes=values["notes"],

@@ -142,6 +142,9 @@ class ArtifactInfo:
         Columns of the frame that the pipeline was fitted on, where it was one.
     sample_column : str or None
         The column of a CSV that held the samples it was fitted on.
+    n_training_samples : int or None
+        How many distinct samples it was trained on, whose digests are in ``training.npy``
+        (:func:`featx.artifact.training_keys`); None where it keeps none.
     parameters : dict
         Parameters of the steps, as far as JSON can say them.
     untrusted_types : tuple of str
@@ -163,6 +166,7 @@ class ArtifactInfo:
     labels: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     sample_column: str | None = None
+    n_training_samples: int | None = None
     parameters: dict[str, Any] = field(hash=False, default_factory=dict)
     untrusted_types: tuple[str, ...] = ()
     notes: str | None = None
@@ -189,7 +193,9 @@ class ArtifactInfo:
         _check(self.columns is None or _all_text(self.columns), "expected columns as text")
         _check(_is_text(self.sample_column), f"sample_column is {self.sample_column!r}, expected text")
         _check(isinstance(self.parameters, dict) and _is_text(self.notes), "expected parameters and notes")
-        _check(self.n_features is None or _is_count(self.n_features), f"n_features is {self.n_features!r}")
+        for name in ("n_features", "n_training_samples"):
+            value = getattr(self, name)
+            _check(value is None or _is_count(value), f"{name} is {value!r}, expected a whole number")
 
     def backbone(self, name: str) -> BackboneRecord | None:
         """The backbone of that name, or None."""

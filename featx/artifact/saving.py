@@ -25,11 +25,12 @@ from featx._version import __version__
 from featx.artifact.backbones import names_of, needed_backbones, write_backbone
 from featx.artifact.estimators import record_of
 from featx.artifact.folder import file_records, replaceable, staged
-from featx.artifact.format import MANIFEST_NAME, PIPELINE_NAME, README_NAME, booster_name
+from featx.artifact.format import MANIFEST_NAME, PIPELINE_NAME, README_NAME, TRAINING_NAME, booster_name
 from featx.artifact.manifest import to_json
 from featx.artifact.parts import take_apart
 from featx.artifact.records import ArtifactInfo
 from featx.artifact.skops_file import to_skops, untrusted_types
+from featx.artifact.trained_on import keys_of, to_npy
 from featx.artifact.words import pipeline_in_words, readme
 from featx.errors import ArtifactError, ParameterError
 
@@ -48,6 +49,7 @@ def save(
     overwrite: bool = False,
     notes: str | None = None,
     sample_column: str | None = None,
+    trained_on: Any = None,
 ) -> Path:
     """Save a fitted pipeline as a folder that :func:`featx.load` reads on any machine, without pickle.
 
@@ -67,6 +69,9 @@ def save(
         What to say about the model in its README: data, scores, intended use.
     sample_column : str, optional
         The column of a CSV that held the samples (:attr:`featx.Dataset.column`): ``featx predict`` then reads it in other ones.
+    trained_on : sequence of samples, optional
+        The samples it was fitted on: what its first step, ImageFeatures or TextFeatures, takes. Their content digests are kept,
+        so that judging the model on them cannot be mistaken for judging it on new ones.
 
     Returns
     -------
@@ -79,6 +84,8 @@ def save(
         The pipeline is not fitted, part of it cannot be written, or the folder cannot be.
     ParameterError
         An argument is wrong.
+    SampleError
+        One of ``trained_on`` cannot be read.
     DigestMismatchError
         A backbone's file is no longer the one that the pipeline was fitted with.
 
@@ -86,6 +93,10 @@ def save(
     -----
     A fitted pipeline does not remember paths, caches or stores: those of this machine are left out, also where a search
     keeps what it tried.
+
+    Of ``trained_on`` the folder gets a sorted list of distinct digests: no names, labels, groups, order or counts. It lets
+    whoever holds the very same file or text find out that the model was trained on it, and nothing else; short texts can be
+    guessed.
     """
     if backbone not in ("copy", "reference"):
         raise ParameterError(f'backbone must be "copy" or "reference", got {backbone!r}.')
@@ -100,6 +111,7 @@ def save(
     replaceable(target, overwrite=overwrite)
     _check_fitted(pipeline)
     classes = _classes(pipeline)
+    trained = None if trained_on is None else keys_of(pipeline, trained_on)
     taken = take_apart(pipeline)
     needed = needed_backbones(taken.parts.features, stored=backbone)
     names = names_of(taken.parts.features, needed)
@@ -120,6 +132,7 @@ def save(
         labels=_labels(labels, classes),
         columns=_columns(pipeline),
         sample_column=sample_column,
+        n_training_samples=None if trained is None else len(trained),
         parameters=_parameters(taken.rest),
         untrusted_types=untrusted,
         notes=notes,
@@ -132,6 +145,8 @@ def save(
         for one in needed:
             if one.record.stored == "copy":
                 write_backbone(one, place)
+        if trained is not None:
+            (place / TRAINING_NAME).write_bytes(to_npy(trained))
         (place / README_NAME).write_text(
             readme(info, name=target.name, method=method), encoding="utf-8", newline="\n"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from featx.artifact.format import TRAINING_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.backbones.backbone import FeatureSpace
 from featx.backbones.window import Window
@@ -80,6 +81,7 @@ def readme(info: ArtifactInfo, *, name: str, method: str) -> str:
         *([f"## Notes\n\n{info.notes}"] if info.notes else []),
         *([_features(info)] if info.features else []),
         *(["## Backbones\n\n" + "\n".join(map(_backbone, info.backbones))] if info.backbones else []),
+        *([_training(info)] if info.n_training_samples is not None else []),
         "## Versions\n\nSaved with "
         + ", ".join(f"{package} {version}" for package, version in info.versions.items())
         + ".",
@@ -126,6 +128,16 @@ def _classes(info: ArtifactInfo) -> str:
             for name, label in zip(names, info.labels, strict=True)
         ]
     return f"## Classes\n\n{len(names)}: {', '.join(names)}."
+
+
+def _training(info: ArtifactInfo) -> str:
+    n = info.n_training_samples
+    samples = "sample" if n == 1 else "distinct samples"
+    return (
+        f"## Training samples\n\n`{TRAINING_NAME}` holds digests of the {n} {samples} that it was trained on, so that `featx "
+        "evaluate --model` can tell when it is judged on them. They are sorted, and name nothing. Whoever holds the very same "
+        "file or text can find out by them that it was among these samples; short texts can be guessed."
+    )
 
 
 def _features(info: ArtifactInfo) -> str:

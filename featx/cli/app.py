@@ -106,6 +106,14 @@ def train(
         bool, typer.Option("--ignore-split", help="Compare and fit on all rows, whatever their split.")
     ] = False,
     skip_unreadable: SkipOption = False,
+    remember_samples: Annotated[
+        bool,
+        typer.Option(
+            "--remember-samples/--no-remember-samples",
+            help="Keep digests of the training samples in the model, so that featx evaluate --model can tell them from new ones. "
+            "Whoever has the same file or text can tell by them that it was among these.",
+        ),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is already there.")
     ] = False,
@@ -141,6 +149,7 @@ def train(
         search=search,
         ignore_split=ignore_split,
         skip_unreadable=skip_unreadable,
+        remember_samples=remember_samples,
         overwrite=overwrite,
         device=device,
         cache=cache_of(cache),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import featx
-from featx.artifact import describe
+from featx.artifact import describe, training_keys
 from featx.artifact.format import FORMAT
 from featx.artifact.manifest import from_json, to_json
 from featx.errors import FeatxWarning
@@ -20,7 +20,7 @@ from featx.errors import FeatxWarning
 DATA = Path(__file__).resolve().parents[1] / "data"
 
 
-@pytest.mark.parametrize("head", ["logistic", "svm", "xgboost"])
+@pytest.mark.parametrize("head", ["logistic", "svm", "xgboost", "remembers"])
 @pytest.mark.parametrize("number", [1])
 def test_old_artefacts_stay_readable(number: int, head: str) -> None:
     folder = DATA / f"artifact_v{number}" / head
@@ -34,6 +34,8 @@ def test_old_artefacts_stay_readable(number: int, head: str) -> None:
     # Another processor or library sums float32 in another order: 1e-5 covers it, where every change of rule shows.
     np.testing.assert_allclose(model.predict_proba(pictures), expected["probabilities"], atol=1e-5)
     assert [space.id for record in describe(folder).features for space in record.spaces] == expected["spaces"]
+    keys = training_keys(folder)
+    assert (None if keys is None else [key.tobytes().hex() for key in keys]) == expected.get("keys")
 
 
 def test_there_is_a_sample_of_the_present_format() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import featx as library
+from featx.artifact import describe
 from featx.testing import counted_rows
 
 
@@ -190,6 +191,16 @@ def test_unreadable_pictures_are_left_out_and_listed(
     ).json
     assert [Path(skipped["file"]).name for skipped in found["skipped"]] == ["broken.jpg"]
     assert [Path(name).name for name in found["ignored"]] == ["notes.txt"]
+
+
+def test_samples_are_remembered_unless_they_are_not_to_be(
+    featx: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    words = ("train", photos, "-b", tiny, "--head", "logistic")
+    featx(*words, "-o", tmp_path / "knows")
+    featx(*words, "-o", tmp_path / "forgets", "--no-remember-samples")
+    counts = [describe(tmp_path / name).n_training_samples for name in ("knows", "forgets")]
+    assert counts == [24, None]
 
 
 def test_a_model_is_replaced_only_when_asked(featx: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Make a sample artefact of the present format: ``python tests/data/make_artifact.py``. Run once for each format number."""
+"""Make sample artefacts of the present format, those that are missing: ``python tests/data/make_artifact.py``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from sklearn.pipeline import Pipeline
 import featx
 from featx import ImageFeatures, make_head
 from featx.artifact.format import FORMAT
+from featx.store.digest import digest_array
 from featx.testing import tiny_backbone
 
-HEADS = {"logistic": {}, "svm": {}, "xgboost": {"n_estimators": 3}}
+# The folder's name to the head, its parameters, and whether the model remembers its samples.
+SAMPLES = {
+    "logistic": ("logistic", {}, False),
+    "svm": ("svm", {}, False),
+    "xgboost": ("xgboost", {"n_estimators": 3}, False),
+    "remembers": ("logistic", {}, True),
+}
 
 
 def main() -> None:
@@ -26,16 +33,25 @@ def main() -> None:
     asked = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as temporary:
         backbone = tiny_backbone(Path(temporary) / "tiny", channels=(4, 6), size_px=16)
-        for name, parameters in HEADS.items():
+        for name, (head, parameters, remembers) in SAMPLES.items():
+            if (folder / name).exists():
+                continue
             features = ImageFeatures(str(backbone), tap=["relu1", "pooled"], device="cpu", cache=None)
-            model = Pipeline([("features", features), ("head", make_head(name, **parameters))]).fit(
+            model = Pipeline([("features", features), ("head", make_head(head, **parameters))]).fit(
                 pictures, labels
             )
-            featx.save(model, folder / name, labels=["Dark", "Light"], notes="A sample of the format.")
+            featx.save(
+                model,
+                folder / name,
+                labels=["Dark", "Light"],
+                notes="A sample of the format.",
+                trained_on=pictures if remembers else None,
+            )
             expected = {
                 "labels": model.predict(asked).tolist(),
                 "probabilities": model.predict_proba(asked).tolist(),
                 "spaces": [space.id for space in features.spaces_],
+                "keys": sorted(digest_array(picture).hex() for picture in pictures) if remembers else None,
             }
             text = json.dumps(expected, indent=2) + "\n"
             (folder / f"{name}.expected.json").write_text(text, encoding="utf-8", newline="\n")
