@@ -13,6 +13,8 @@ from featx._version import __version__
 if TYPE_CHECKING:
     from featx.artifact import load, save
     from featx.attribution import Evidence, evidence
+    from featx.augmented import AugmentedClassifier
+    from featx.backbones.augment import Augment
     from featx.backbones.backbone import Backbone, FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
     from featx.backbones.window import Window
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from featx.training import train
 
 _HOME = {
+    "Augment": "featx.backbones.augment",
+    "AugmentedClassifier": "featx.augmented",
     "Backbone": "featx.backbones.backbone",
     "Comparison": "featx.reporting.comparisons",
     "Dataset": "featx.inputs.dataset",
@@ -62,6 +66,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Augment",
+    "AugmentedClassifier",
     "Backbone",
     "Comparison",
     "Dataset",

@@ -151,6 +151,19 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         self._warn_of_feed(feed, extraction)
         return extraction
 
+    def plans_of(self, preprocesses: Sequence[Preprocess]) -> list[Plan]:
+        """How to compute vectors of the fitted taps with other preprocessings than the fitted one."""
+        check_is_fitted(self)
+        self._check_parameters()
+        store, device = open_cache(self.cache), resolve_device(self.device)
+        plans = []
+        for preprocess in preprocesses:
+            backbone = Backbone.open(self.backbone_, preprocess=preprocess)
+            spaces = [backbone.space(s.tap, s.pooling, precision=s.precision) for s in self.spaces_]
+            feed = self._feed(backbone, device, store)
+            plans.append(self._plan(backbone, spaces, store, device, feed))
+        return plans
+
     def content_keys(self, X: Any) -> Keys:
         """Content digests of the samples, those that :meth:`extract` gives; no vector is computed or looked up.
 
@@ -225,7 +238,7 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         def inputs(X: Any) -> list[NDArray[Any]]:
             samples = self.samples_of(X)
             with feed.source.open(samples, 1) as reader:
-                return [reader.network_input(i, reader.read_again(i)[0])[None] for i in range(len(samples))]
+                return [reader.network_input(i, *reader.read_again(i))[None] for i in range(len(samples))]
 
         return _open_session(self.backbone_, model, device, feed), inputs
 
@@ -288,7 +301,8 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         feed: Feed,
     ) -> Plan:
         def session() -> Session:
-            key = (tuple(space.id for space in spaces), device)
+            # Views differ in the pixels that they feed it only.
+            key = (tuple(space.without_view().id for space in spaces), device)
             return session_pool().get(key, make)
 
         def make() -> Session:

@@ -88,6 +88,9 @@ class SupportVectorClassifier(ClassifierMixin, BaseEstimator):
         Only where X had column names.
     """
 
+    fit_keeps_groups = True
+    """``fit(groups=...)`` keeps groups together in folds of its own."""
+
     def __init__(
         self,
         *,

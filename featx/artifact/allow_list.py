@@ -80,8 +80,10 @@ _SPLITTERS = (
 # them. An xgboost estimator's trees are not among its attributes: a slot stands for them.
 _OBJECTS = (
     "featx.artifact.slots.Slot",
+    "featx.augmented.AugmentedClassifier",
     "featx.boosted.BoostedTreesClassifier",
     "featx.svm.SupportVectorClassifier",
+    "featx.view_head.ViewHead",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",

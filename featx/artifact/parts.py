@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator
 from featx.artifact.slots import BOOSTER, BOOSTER_BYTES, FEATURES, Slot
 from featx.artifact.substitution import members, substitute
 from featx.backbone_features import BackboneFeatures
+from featx.backbones.augment import Augment
 from featx.backbones.backbone import Backbone
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.window import Window
@@ -151,8 +152,8 @@ def _read_booster(content: bytes) -> Any:
 def without_paths(member: Any) -> Any:
     """A member of a pipeline, or what it says without naming a place on this machine.
 
-    Paths become their last part, which is what a backbone is called by; a store becomes ``"default"``, a preprocessing or
-    window in a search's grid its plain values. Strings count as
+    Paths become their last part, which is what a backbone is called by; a store becomes ``"default"``, a preprocessing,
+    window or augmentation its plain values. Strings count as
     paths if they are absolute and exist, or lie in the home, working or temporary folder; other strings are left alone,
     for a label may well look like ``/m/0k4j``.
     """
@@ -162,7 +163,7 @@ def without_paths(member: Any) -> Any:
         return member.name
     if isinstance(member, ImagePreprocess):
         return member.to_config()
-    if isinstance(member, Window):
+    if isinstance(member, Window | Augment):
         return member.to_dict()
     if isinstance(member, os.PathLike):
         return Path(member).name

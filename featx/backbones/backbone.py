@@ -111,6 +111,12 @@ class FeatureSpace:
         """The inverse of :meth:`to_dict`."""
         return cls(**{**values, "preprocess": canonical_json(values["preprocess"])})
 
+    def without_view(self) -> FeatureSpace:
+        """The space of pictures as they are: the same run of the same network."""
+        values = self.to_dict()
+        values["preprocess"].pop("view", None)
+        return self.from_dict(values)
+
     def differences(self, other: FeatureSpace) -> list[str]:
         """What differs from ``other``, a line a field, for error messages."""
         mine, theirs = self.to_dict(), other.to_dict()

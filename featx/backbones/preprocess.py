@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
 
+from featx.backbones.augment import View
 from featx.backbones.processor_configs import OR_GIVE, RESAMPLES, processor_fields, timm_fields
 from featx.backbones.processors import IMAGENET_MEAN, IMAGENET_STD
 from featx.backbones.window import Window
@@ -69,6 +70,8 @@ class ImagePreprocess:
     window : Window, optional
         Which values of an image of more than 8 bits, or of a grey DICOM image, become black and white. None takes what a file
         itself says, as DICOM files do. Other 8-bit pictures and colour stay as they are.
+    view : View, optional
+        Which augmented view of the picture, made of the fitted uint8 pixels; None is the picture as it is.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class ImagePreprocess:
     background: tuple[int, int, int] = (255, 255, 255)
     decode: str = "exact"
     window: Window | None = None
+    view: View | None = None
 
     def __post_init__(self) -> None:
         # Lists and numpy scalars become tuples of plain numbers, so that equal values have equal identities.
@@ -112,6 +116,7 @@ class ImagePreprocess:
         keep("std", tuple(_positive("std", value) for value in _three("std", self.std)))
         keep("background", tuple(_level(value) for value in _three("background", self.background)))
         keep("window", _window(self.window))
+        keep("view", _view(self.view))
 
     @property
     def output_size(self) -> tuple[int, int] | None:
@@ -184,7 +189,7 @@ class ImagePreprocess:
     def to_config(self) -> dict[str, Any]:
         """The same as a Hugging Face configuration; ``from_config`` gives an equal value back.
 
-        `background`, `decode` and `window`, which Hugging Face has no words for, go under the key ``featx``. The class
+        `background`, `decode`, `window` and `view`, which Hugging Face has no words for, go under the key ``featx``. The class
         named is ViTImageProcessor, which takes these steps; for ``channel_order="bgr"`` none is named, as no
         class of theirs both flips and normalises.
         """
@@ -203,13 +208,13 @@ class ImagePreprocess:
             config["crop_size"] = {"height": self.crop[0], "width": self.crop[1]}
         config |= {"do_rescale": True, "rescale_factor": self.scale, "do_normalize": True}
         config |= {"image_mean": list(self.mean), "image_std": list(self.std)}
-        config["featx"] = {"background": list(self.background), "decode": self.decode, **self._window_dict()}
+        config["featx"] = {"background": list(self.background), "decode": self.decode, **self._own_dict()}
         return config
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as JSON has it, for a feature space's identity: equal values, equal dictionaries.
 
-        Without a window there is no key for it, so that spaces from before there were windows keep their ids.
+        Without a window, or a view, there is no key for it, so that spaces from before there were any keep their ids.
         """
         return {
             "kind": "image",
@@ -222,11 +227,12 @@ class ImagePreprocess:
             "channel_order": self.channel_order,
             "background": list(self.background),
             "decode": self.decode,
-            **self._window_dict(),
+            **self._own_dict(),
         }
 
-    def _window_dict(self) -> dict[str, Any]:
-        return {} if self.window is None else {"window": self.window.to_dict()}
+    def _own_dict(self) -> dict[str, Any]:
+        given = {"window": self.window, "view": self.view}
+        return {name: value.to_dict() for name, value in given.items() if value is not None}
 
 
 _CONFIG_FILES = (
@@ -284,6 +290,14 @@ def _window(value: Any) -> Window | None:
         raise ParameterError(
             f"window: expected a featx.Window such as Window(-600, 1500), or None, found {value!r}."
         )
+    return value
+
+
+def _view(value: Any) -> View | None:
+    if isinstance(value, Mapping):
+        return View.from_dict(value)
+    if value is not None and not isinstance(value, View):
+        raise ParameterError(f"view: expected a View of a featx.Augment, or None, found {value!r}.")
     return value
 
 

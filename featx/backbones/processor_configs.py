@@ -48,6 +48,7 @@ class PreprocessFields(TypedDict, total=False):
     background: Any
     decode: Any
     window: Any
+    view: Any
 
 
 def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
@@ -86,9 +87,9 @@ def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
     flips = given.get("do_flip_channel_order", rules is not None and rules.flip)
     fields["channel_order"] = "bgr" if flips else "rgb"
     own = given.get("featx", {})
-    if not isinstance(own, Mapping) or not set(own) <= {"background", "decode", "window"}:
+    if not isinstance(own, Mapping) or not set(own) <= {"background", "decode", "window", "view"}:
         raise PreprocessError(
-            f"'featx': expected {{'background', 'decode', 'window'}}, found {own!r}. {OR_GIVE}"
+            f"'featx': expected {{'background', 'decode', 'window', 'view'}}, found {own!r}. {OR_GIVE}"
         )
     if "background" in own:
         fields["background"] = own["background"]
@@ -96,6 +97,8 @@ def processor_fields(config: Mapping[str, Any]) -> PreprocessFields:
         fields["decode"] = own["decode"]
     if "window" in own:
         fields["window"] = own["window"]
+    if "view" in own:
+        fields["view"] = own["view"]
     return fields
 
 

@@ -18,13 +18,12 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from featx.errors import ParameterError
 from featx.evaluation.folds import Fold, inner_folds
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
-from featx.svm import SupportVectorClassifier
+from featx.view_head import group_takers
 
 __all__ = ["CALIBRATIONS", "FoldFit", "Task", "Threshold", "fit_and_predict", "fitted_with", "predict_with"]
 
@@ -185,22 +184,11 @@ def fit_and_predict(
 
 def fitted_with(model: Any, X: Any, y: NDArray[Any], units: NDArray[np.intp] | None) -> Any:
     """The model fitted, its support vector machines told which rows belong together."""
-    routed = {} if units is None else {f"{path}groups": units for path in _group_takers(model)}
+    routed = {} if units is None else {f"{path}groups": units for path in group_takers(model)}
     with config_context(
         enable_metadata_routing=False
     ):  # under routing a Pipeline would take no ``svm__groups``
         return model.fit(X, y, **routed)
-
-
-def _group_takers(model: Any, prefix: str = "") -> list[str]:
-    """Parameter paths of the steps whose ``fit`` takes groups for calibration folds of its own."""
-    if isinstance(model, SupportVectorClassifier):
-        return [prefix]
-    if isinstance(model, CalibratedClassifierCV):
-        return _group_takers(model.estimator, prefix)
-    if isinstance(model, Pipeline):  # a Pipeline hands parameters to steps, and to steps of its last Pipeline
-        return [path for name, step in model.steps for path in _group_takers(step, f"{prefix}{name}__")]
-    return []
 
 
 def _searched(
@@ -223,7 +211,7 @@ def _searched(
             refit=False,
             error_score="raise",
         )
-        routed = {f"{path}groups": units for path in _group_takers(estimator)}
+        routed = {f"{path}groups": units for path in group_takers(estimator)}
         search.fit(part, labels, **routed)
     if isinstance(search.best_params_, dict):
         return clone(estimator).set_params(**search.best_params_), dict(search.best_params_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.evaluation.folds import check_groups, check_labels, check_target
 from featx.evaluation.judgements import PartCounts
 from featx.evaluation.leaks import TRAIN
+from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
@@ -40,6 +41,21 @@ class Data:
     groups: Any
     split: Any
     dataset: Dataset | None
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """An estimator of samples that computes vectors in its ``fit``, as :class:`featx.AugmentedClassifier` does."""
+
+    vector_parameters: tuple[str, ...]
+
+    def parts(self, *, fitted: bool) -> tuple[BackboneFeatures, Any]:
+        """Its features, and what it fits on vectors."""
+        ...
+
+    def vectors_of(self, features: BackboneFeatures, X: Any, *, training: bool) -> tuple[Extraction, Any]:
+        """The samples embedded once, and what it fits on, a row a sample."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,6 +106,11 @@ class Subject:
     skipped: tuple[SampleError, ...]
     words: str
     features: BackboneFeatures | None = None
+
+    @property
+    def vectors(self) -> Any:
+        """Of embedded samples a vector each: of several views that of the sample as it is."""
+        return self.X[:, 0] if getattr(self.X, "ndim", 2) == 3 else self.X
 
     def taken(self, rows: NDArray[np.intp]) -> Any:
         """Some of X."""
@@ -187,17 +208,21 @@ def embed_once(
         skipped=(),
         words=_words(estimator),
     )
-    parted = _parted(estimator, grid)
+    parted = _parted(estimator, grid, fitted=prefit)
     if parted is None:
         return replace(subject, keys=_keys(data.X))
     transformer, rest = parted
     if not prefit:
         transformer = clone(transformer).set_params(verbose=verbose).fit(None)
-    extraction = transformer.extract(data.X)
+    if isinstance(estimator, Parted):
+        extraction, vectors = estimator.vectors_of(transformer, data.X, training=not prefit)
+    else:
+        extraction = transformer.extract(data.X)
+        vectors = extraction.vectors
     whole = replace(
         subject,
         estimator=rest,
-        X=extraction.vectors,
+        X=vectors,
         keys=extraction.keys,
         modality=transformer.modality,
         preprocess=transformer.backbone_.pixels() if transformer.modality == "image" else None,
@@ -208,8 +233,13 @@ def embed_once(
     return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
 
 
-def _parted(estimator: Any, grid: Mapping[str, Any] | None) -> tuple[BackboneFeatures, Any] | None:
-    """The features transformer of a Pipeline and what follows it, where nothing of the former is searched."""
+def _parted(
+    estimator: Any, grid: Mapping[str, Any] | None, *, fitted: bool
+) -> tuple[BackboneFeatures, Any] | None:
+    """The features transformer of an estimator and what follows it, where nothing of the former is searched."""
+    if isinstance(estimator, Parted):
+        searched = [key for key in grid or () if key.split("__")[0] in estimator.vector_parameters]
+        return None if searched else estimator.parts(fitted=fitted)
     if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
         return None
     name, first = estimator.steps[0]
@@ -303,6 +333,9 @@ def _without(subject: Subject, rows: Sequence[int]) -> Subject:
 
 def _words(estimator: Any) -> str:
     """The estimator in a few words: the backbone's name and the last step."""
+    if isinstance(estimator, Parted):
+        first, last = estimator.parts(fitted=False)
+        return f"{_words(Pipeline([('features', first), ('head', last.head)]))} on views"
     if not isinstance(estimator, Pipeline):
         return type(estimator).__name__
     first, last = estimator.steps[0][1], estimator.steps[-1][1]

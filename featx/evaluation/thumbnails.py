@@ -58,7 +58,12 @@ def thumbnails(
         Whether there is one.
     """
     fitted = replace(
-        preprocess or _PLAIN, size=(side_px, side_px), crop=None, resample="bilinear", decode="draft"
+        preprocess or _PLAIN,
+        size=(side_px, side_px),
+        crop=None,
+        resample="bilinear",
+        decode="draft",
+        view=None,
     )
     pictures = np.zeros((len(samples), side_px, side_px), dtype=np.uint8)
     read = np.zeros(len(samples), dtype=np.bool_)
@@ -68,7 +73,7 @@ def thumbnails(
         def make(index: int) -> None:
             if not isinstance(samples[index], DigestSample | SampleError):
                 try:
-                    rgb = reader.network_input(index, reader.read_again(index)[0])
+                    rgb = reader.network_input(index, *reader.read_again(index))
                 except SampleError:
                     rgb = None
                 if rgb is not None:

@@ -474,7 +474,7 @@ class _Run:
             # cannot be read any more, that is its own failure and not that of its doubles.
             job.key = b""
             content, job.key = self.reader.read_again(job.indices[0])
-        return self.reader.network_input(job.indices[0], content)
+        return self.reader.network_input(job.indices[0], content, job.key)
 
     # --- accounts ---
 

@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
+from featx.inference.fitted_pixels import FittedPixels
 from featx.inference.lanes import Job
 from featx.inference.windows import Windows, WindowSize
 from featx.inputs.frames import Frame, parse_frame, stat_file
 from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import sample_name
+from featx.inputs.views import augmented
 from featx.store.digest import digest_array, digest_bytes, digest_text
 from featx.store.files import identify
 
@@ -135,8 +137,8 @@ class SampleReader(Protocol):
         """The content of a sample that was not kept, and its digest now; raises SampleError."""
         ...
 
-    def network_input(self, index: int, content: Any) -> NDArray[Any]:
-        """A sample ready for the network; raises SampleError."""
+    def network_input(self, index: int, content: Any, key: bytes) -> NDArray[Any]:
+        """A sample ready for the network, from its content and the digest of that; raises SampleError."""
         ...
 
     def __enter__(self) -> SampleReader: ...
@@ -170,9 +172,12 @@ class ImageSource:
     Parameters
     ----------
     preprocess : ImagePreprocess
+    fitted : FittedPixels, optional
+        Where fitted pictures are kept for other views of them.
     """
 
     preprocess: ImagePreprocess
+    fitted: FittedPixels | None = None
     strings_are_paths: bool = True
 
     def name_of(self, sample: Any, index: int) -> str:
@@ -181,7 +186,7 @@ class ImageSource:
 
     def open(self, samples: Sequence[Any], n_workers: int) -> Reader:
         """A reader of these samples."""
-        return Reader(samples, self.preprocess, n_workers)
+        return Reader(samples, self.preprocess, n_workers, self.fitted)
 
 
 class Reader:
@@ -195,11 +200,20 @@ class Reader:
         Decides what alpha is composited on, and how pixels are fitted to the network.
     n_workers : int
         Threads that compute beside; the reading ones follow their number.
+    fitted : FittedPixels, optional
+        See :class:`ImageSource`.
     """
 
-    def __init__(self, samples: Sequence[Any], preprocess: ImagePreprocess, n_workers: int) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Any],
+        preprocess: ImagePreprocess,
+        n_workers: int,
+        fitted: FittedPixels | None = None,
+    ) -> None:
         self._samples = samples
         self._preprocess = preprocess
+        self._fitted = fitted
         self._threads = ThreadPoolExecutor(min(_READERS, 4 * n_workers), "featx-read")
 
     def windows(self, left: NDArray[np.intp], *, n_features: int, batch_size: int) -> WindowSize:
@@ -228,13 +242,22 @@ class Reader:
         content, _ = self._content(index, sample_name(self._samples[index], index))
         return content, _digest(content, _frame(self._samples[index]))
 
-    def network_input(self, index: int, content: Content) -> NDArray[np.uint8]:
-        """A sample ready for the network, uint8 (h, w, 3).
+    def network_input(self, index: int, content: Content, key: bytes) -> NDArray[np.uint8]:
+        """A sample ready for the network, uint8 (h, w, 3): the view of it that the preprocessing names.
 
         Raises
         ------
         SampleError
         """
+        pixels = None if self._fitted is None else self._fitted.get(key)
+        if pixels is None:
+            pixels = self._fit(index, content)
+            if self._fitted is not None:
+                self._fitted.put(key, pixels)
+        view = self._preprocess.view
+        return pixels if view is None else augmented(pixels, view, key)
+
+    def _fit(self, index: int, content: Content) -> NDArray[np.uint8]:
         name = sample_name(self._samples[index], index)
         if isinstance(content, bytes):
             frame = _frame(self._samples[index])

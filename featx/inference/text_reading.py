@@ -100,7 +100,7 @@ class TextReader:
         text = self._samples[index]
         return self._tokenizer.encode([text])[0][0], digest_text(text)
 
-    def network_input(self, index: int, content: Any) -> NDArray[np.int32]:
+    def network_input(self, index: int, content: Any, key: bytes) -> NDArray[np.int32]:
         """Token ids int32 (t,) of a job.
 
         Raises

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featx.backbones.augment import Augment, View
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, RESAMPLES, ImagePreprocess
 from featx.backbones.window import Window
 from featx.errors import ParameterError, PreprocessError
@@ -62,6 +63,7 @@ def test_every_field_is_part_of_the_identity(field: str) -> None:
         "background": (0, 0, 0),
         "decode": "draft",
         "window": Window(40, 400),
+        "view": View(Augment(horizontal_flip=True), 1),
     }
     base = ImagePreprocess.imagenet()
     changed = dataclasses.replace(base, **{field: other[field]})

@@ -64,7 +64,7 @@ def test_jobs_are_prepared_longest_first_and_keep_their_ids(folder: Path, texts:
         assert sorted(job.key for job in prepared) == sorted(job.key for job in jobs)
         for job in prepared:
             (expected,) = tokenizer.encode([texts[job.indices[0]]])[0]
-            found = reader.network_input(job.indices[0], job.content)
+            found = reader.network_input(job.indices[0], job.content, job.key)
             np.testing.assert_array_equal(found, expected, strict=True)
             assert job.length == len(expected)
 
@@ -107,7 +107,7 @@ def test_a_text_without_tokens_is_refused_by_its_position(folder: Path) -> None:
         source_of(folder).open(["a", ""], 1) as reader,
         pytest.raises(SampleError, match="finds no token in it") as caught,
     ):
-        reader.network_input(1, np.empty(0, np.int32))
+        reader.network_input(1, np.empty(0, np.int32), b"")
     assert caught.value.index == 1
 
 
