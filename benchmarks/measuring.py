@@ -207,11 +207,14 @@ def report(script: str, arguments: argparse.Namespace, figures: Mapping[str, Any
 
 
 def _given(arguments: argparse.Namespace) -> str:
-    said = {k: v for k, v in vars(arguments).items() if k not in ("device", "save") and v is not None}
-    return "".join(
-        f" --{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in said.items()
-    )
+    words = []
+    for name, value in vars(arguments).items():
+        if name in ("device", "save") or value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += map(str, value if isinstance(value, list) else [value])
+    return "".join(f" {word}" for word in words)
 
 
 def _versions() -> dict[str, str]:
