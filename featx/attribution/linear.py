@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_regressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
+
+from featx.errors import ParameterError
 
 __all__ = ["LinearMap", "linear_map", "score_function"]
 
@@ -36,14 +40,28 @@ class LinearMap:
 def score_function(head: Any) -> tuple[Callable[[NDArray[np.floating]], NDArray[np.float64]], str]:
     """What is explained of a fitted head, as a function to (n, k), and its name.
 
-    The decision function; where there is none the probabilities; for a regressor the prediction.
+    The decision function, of a calibrated classifier that of the one classifier inside it; where there is none the
+    probabilities; for a regressor the prediction.
+
+    Raises
+    ------
+    ParameterError
+        The head has no score.
     """
-    if is_regressor(head):
+    inside = _uncalibrated(head)
+    if inside is not None:
+        method, name = inside.decision_function, "decision value before calibration"
+    elif is_regressor(head):
         method, name = head.predict, "prediction"
     elif hasattr(head, "decision_function"):
         method, name = head.decision_function, "decision value"
-    else:
+    elif hasattr(head, "predict_proba"):
         method, name = head.predict_proba, "probability"
+    else:
+        last = head[-1] if isinstance(head, Pipeline) else head
+        raise ParameterError(
+            f"{type(last).__name__}: has neither decision_function nor predict_proba, so there is no score to explain."
+        )
 
     def scores(x: NDArray[np.floating]) -> NDArray[np.float64]:
         found = np.asarray(method(x), dtype=np.float64)
@@ -65,12 +83,33 @@ def linear_map(
         Vectors on which the map is held against the scores, and between which it is, too.
     """
     d = vectors.shape[1]
-    at_zero = scores(np.zeros((1, d)))[0]
-    weights = scores(np.eye(d)) - at_zero
-    found = LinearMap(weights=weights, intercept=at_zero)
     rows = np.asarray(vectors, dtype=np.float64)
     trial = np.concatenate([rows, 2 * rows, (rows + rows[::-1]) / 2])
-    expected = scores(trial)
+    try:
+        at_zero = scores(np.zeros((1, d)))[0]
+        weights = scores(np.eye(d)) - at_zero
+        expected = scores(trial)
+    except ValueError:  # steps that refuse such rows, as a Box-Cox transform does zeros
+        return None
+    found = LinearMap(weights=weights, intercept=at_zero)
     scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
     wrong = float(np.abs(trial @ weights + at_zero - expected).max(initial=0))
     return found if wrong <= _TOLERANCE * scale else None
+
+
+def _uncalibrated(head: Any) -> Any | None:
+    """The head without the calibration at its end, where that is a rising curve over one classifier's decision values: what
+    speaks for a label before it speaks for it after."""
+    if isinstance(head, Pipeline):
+        inside = _uncalibrated(head[-1])
+        return None if inside is None else Pipeline([*head.steps[:-1], ("uncalibrated", inside)])
+    if not isinstance(head, CalibratedClassifierCV) or len(head.calibrated_classifiers_) != 1:
+        return None
+    calibrated = head.calibrated_classifiers_[0]
+    # Of a classifier that knows nothing the sigmoid may fall, and turn its labels round.
+    ends = np.array([-1.0, 1.0])
+    if calibrated.method == "sigmoid" and any(
+        np.diff(curve.predict(ends))[0] < 0 for curve in calibrated.calibrators
+    ):
+        return None
+    return calibrated.estimator if hasattr(calibrated.estimator, "decision_function") else None

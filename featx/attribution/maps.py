@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import html
+import io
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from featx.errors import ParameterError
+from featx.outputs import make_output
+from featx.reporting.markup import Markup, document, element, joined, jpeg
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +24,10 @@ _FOR, _AGAINST = (
     (33, 102, 172),
 )  # the ends of ColorBrewer's RdBu, told apart by the colour-blind too
 _STRONGEST = 0.75  # opacity of the largest value: what is below stays to be seen
+_STRONGEST_BEHIND = (
+    0.5  # behind words, which stay dark on light (or light on dark): a contrast of 5 to 1 and more
+)
+_QUALITY = 88  # of 95: edges of colour show at less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -36,7 +45,7 @@ class Evidence:
         See `score_name`; of two classes the decision value speaks for the second one, and its sign is turned where `label` is
         the first.
     score_name : str
-        "decision value", "probability" or "prediction".
+        "decision value", "decision value before calibration", "probability" or "prediction".
     values : ndarray of float64, shape (h, w) or (t,)
         A value a position of the network's map, or a token, in the order of the text.
     pieces : tuple of str
@@ -60,14 +69,17 @@ class Evidence:
 
     @property
     def words(self) -> str:
-        """What the map is, in a sentence to stand beside it."""
-        what = "predicted value" if self.label is None else f"{self.label!s}"
+        """What the map is, in a sentence or two to stand beside it."""
+        value = f"{self.score_name}, {self.score:.3f}"
+        if self.method == "exact" and self.label is None:
+            return (
+                f"Red says more than the {value}, blue less; the mean over the map is the {self.score_name}."
+            )
         if self.method == "exact":
-            return f"Red speaks for {what}, blue against it; the mean over the map is the {self.score_name}, {self.score:.3f}."
-        falls = (
-            f"Approximation: red where covering lowers the {self.score_name} for {what} ({self.score:.3f})"
-        )
-        return f"{falls}, blue where it raises it."
+            return f"Red speaks for {self.label!s}, blue against it; the mean over the map is the {value}."
+        whose = "" if self.label is None else f" for {self.label!s}"
+        falls = f"red where covering lowers the {self.score_name}{whose} ({self.score:.3f})"
+        return f"Approximation: {falls}, blue where it raises it."
 
     def draw(self, *, largest: float | None = None, size_px: int = 384) -> Image:
         """The picture that the network saw, with the map over it.
@@ -75,7 +87,8 @@ class Evidence:
         Parameters
         ----------
         largest : float, optional
-            The value drawn strongest; the same for several samples makes them comparable. None takes this map's.
+            The value drawn strongest; the same for several samples makes them comparable. None takes this map's. Values of an
+            exact map of a regression are drawn as their distance from the prediction.
         size_px : int
             Of the longer side.
 
@@ -86,13 +99,13 @@ class Evidence:
 
         Raises
         ------
-        ValueError
+        ParameterError
             The evidence is of a text: use :meth:`to_html`.
         """
         from PIL import Image
 
         if self.pixels is None:
-            raise ValueError("the evidence is of a text. Use to_html().")
+            raise ParameterError("draw: the evidence is of a text. Use to_html(path), or fragment().")
         height, width = self.pixels.shape[:2]
         factor = size_px / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -109,28 +122,133 @@ class Evidence:
         alpha = _STRONGEST * np.abs(strength)[..., None]
         return Image.fromarray(((1 - alpha) * grey + alpha * colour).round().astype(np.uint8), "RGB")
 
-    def to_html(self, *, largest: float | None = None) -> str:
-        """The text with its tokens on red and blue, as an HTML fragment; everything escaped.
+    def fragment(
+        self, *, largest: float | None = None, size_px: int = 384, most_characters: int | None = None
+    ) -> str:
+        """HTML to put into a page of one's own: the picture with the map over it, or the text with its tokens on red and blue.
+
+        Parameters
+        ----------
+        largest : float, optional
+            As for :meth:`draw`.
+        size_px : int
+            The longer side of a picture.
+        most_characters : int, optional
+            Cut a longer text here.
+
+        Returns
+        -------
+        str
+            An ``img`` that holds its JPEG, or a run of ``span``; everything escaped.
+        """
+        if self.pixels is not None:
+            drawn = io.BytesIO()
+            self.draw(largest=largest, size_px=size_px).save(drawn, format="JPEG", quality=_QUALITY)
+            about = "the prediction" if self.label is None else str(self.label)
+            return jpeg(drawn.getvalue(), f"Where the picture speaks for {about} (red) and against it (blue)")
+        spans: list[Markup | str] = []
+        room = most_characters
+        for piece, value, strength in zip(self.pieces, self.values, self._strength(largest), strict=True):
+            shown = piece if room is None else piece[:room]
+            room = None if room is None else room - len(shown)
+            word = shown.lstrip()
+            if not word:
+                spans.append(shown)
+                continue
+            red, green, blue = _FOR if strength > 0 else _AGAINST
+            back = f"background:rgba({red},{green},{blue},{_STRONGEST_BEHIND * abs(strength):.2f})"
+            spans += [
+                shown[: len(shown) - len(word)],
+                element("span", word, style=back, title=f"{value:+.3f}"),
+            ]
+        if room == 0 and sum(map(len, self.pieces)) > (most_characters or 0):
+            spans.append("…")
+        return joined(spans)
+
+    def to_png(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        largest: float | None = None,
+        size_px: int = 384,
+        overwrite: bool = False,
+    ) -> None:
+        """Write :meth:`draw` to a PNG file.
+
+        Parameters
+        ----------
+        path : path
+        largest, size_px
+            As for :meth:`draw`.
+        overwrite : bool
+            Replace a file that is already there.
 
         Raises
         ------
-        ValueError
-            The evidence is of a picture: use :meth:`draw`.
+        ParameterError
+            The evidence is of a text: use :meth:`to_html`.
+        OutputError
         """
-        if self.pixels is not None:
-            raise ValueError("the evidence is of a picture. Use draw().")
-        spans = []
-        for piece, value, strength in zip(self.pieces, self.values, self._strength(largest), strict=True):
-            if not piece:
-                continue
-            colour = _FOR if strength > 0 else _AGAINST
-            rgba = f"rgba({colour[0]},{colour[1]},{colour[2]},{_STRONGEST * abs(strength):.2f})"
-            spans.append(f'<span style="background:{rgba}" title="{value:+.3f}">{html.escape(piece)}</span>')
-        return f'<p class="evidence">{"".join(spans)}</p>'
+
+        def png() -> bytes:
+            drawn = io.BytesIO()
+            self.draw(largest=largest, size_px=size_px).save(drawn, format="PNG")
+            return drawn.getvalue()
+
+        if self.pixels is None:
+            raise ParameterError("to_png: the evidence is of a text. Use to_html(path).")
+        make_output(path, png, overwrite=overwrite)
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        largest: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a page that loads nothing: the picture or the text with the map on it, and what its colours mean.
+
+        Parameters
+        ----------
+        path : path
+        title : str, optional
+            None says what the evidence is for.
+        largest : float, optional
+            As for :meth:`draw`.
+        overwrite : bool
+            Replace a file that is already there.
+
+        Raises
+        ------
+        OutputError
+        """
+        make_output(path, lambda: self._page(title, largest), overwrite=overwrite)
+
+    def _page(self, title: str | None, largest: float | None) -> bytes:
+        heading = title or ("Evidence" if self.label is None else f"Evidence for {self.label!s}")
+        shown = Markup(self.fragment(largest=largest))
+        if self.pixels is None:
+            body = element("blockquote", shown, class_="evidence", dir="auto")
+        else:
+            body = element("div", shown, class_="pictures")
+        limit = "The map shows what the model's score rests on, not what causes a label."
+        return document(
+            heading,
+            [
+                element("h1", heading),
+                body,
+                element("p", self.words),
+                element("p", limit, class_="note"),
+            ],
+        )
 
     def _strength(self, largest: float | None) -> NDArray[np.float64]:
-        top = largest if largest is not None else float(np.abs(self.values).max(initial=0))
-        return np.clip(self.values / (top or 1.0), -1, 1)
+        # Every position of a regression says about the mean of the targets: what tells is by how much it says more or less.
+        centre = self.score if self.method == "exact" and self.label is None else 0.0
+        shown = self.values - centre
+        top = largest if largest is not None else float(np.abs(shown).max(initial=0))
+        return np.clip(shown / (top or 1.0), -1, 1)
 
 
 def mean_preserving(values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:

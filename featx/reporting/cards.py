@@ -1,15 +1,16 @@
-"""The worst mistakes of an evaluation as cards: a picture or a text, what it is, and what was predicted.
+"""The worst mistakes of an evaluation as cards: a picture or a text, its evidence, what it is, and what was predicted.
 
 Invariant: a sample is a number, unless names are asked for.
 """
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
-from featx.reporting.markup import Markup, element, joined
-from featx.reporting.mistakes import Mistake, shown_text, shown_thumbnail, worst_mistakes
+from featx.attribution.maps import Evidence
+from featx.reporting.evidences import Shown, caption, evidence_of, legend
+from featx.reporting.markup import Markup, element, joined, jpeg
+from featx.reporting.mistakes import LONGEST_TEXT, Mistake, shown_text, shown_thumbnail, worst_mistakes
 from featx.reporting.wording import noun, number
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["mistakes"]
 
+_EDGE_PX = 128
 
-def mistakes(evaluation: Evaluation, *, show_names: bool) -> Markup:
-    """The most confident wrong predictions, with what was to be seen."""
+
+def mistakes(evaluation: Evaluation, *, show_names: bool, evidence: bool) -> Markup:
+    """The most confident wrong predictions, with what was to be seen and, where asked for, what they rest on."""
     main = evaluation.main
     of_samples = next(
         (each for each in evaluation.judgements if each.level == "sample" and each.part == main.part), None
@@ -33,24 +36,53 @@ def mistakes(evaluation: Evaluation, *, show_names: bool) -> Markup:
     note = f"{order} first. Numbers count the {one}s evaluated, from 0."
     if main.level == "group":
         note += f" Of a group the {one} is shown that spoke for the wrong prediction most."
-    cards = [_mistake(each, evaluation, show_names=show_names) for each in found]
+    seen = {each.sample: _seen(each, evaluation) for each in found}
+    readable = [each for each in found if seen[each.sample] is not None]
+    shown = evidence_of(evaluation, readable) if evidence else Shown()
+    cards = [
+        _card(each, seen[each.sample], shown.by_sample.get(each.sample), evaluation, show_names=show_names)
+        for each in found
+    ]
     kind = {"image": "mistakes", "text": "mistakes texts"}.get(evaluation.modality or "", "mistakes plain")
+    if evaluation.modality == "image" and shown.by_sample:
+        kind += " pairs"
     return joined(
-        [element("h2", title), element("p", note, class_="note"), element("ul", *cards, class_=kind)]
+        [
+            element("h2", title),
+            element("p", note, class_="note"),
+            *(element("p", words, class_="note") for words in legend(shown, evaluation)),
+            element("ul", *cards, class_=kind),
+        ]
     )
 
 
-def _mistake(mistake: Mistake, evaluation: Evaluation, *, show_names: bool) -> Markup:
-    one = noun(evaluation)
-    shown: Markup | None = None
+def _seen(mistake: Mistake, evaluation: Evaluation) -> Markup | None:
+    """The sample itself, where it can be read."""
     if evaluation.modality == "image":
-        picture = shown_thumbnail(evaluation.samples, mistake.sample)
-        # A list: evidence stands beside the picture.
-        pictures = [] if picture is None else [_picture(picture, f"{one} {mistake.sample}")]
-        shown = element("div", *pictures, class_="pictures") if pictures else None
-    elif evaluation.modality == "text":
+        picture = shown_thumbnail(evaluation.samples, mistake.sample, size_px=_EDGE_PX)
+        return None if picture is None else jpeg(picture, f"{noun(evaluation)} {mistake.sample}")
+    if evaluation.modality == "text":
         text = shown_text(evaluation.samples, mistake.sample)
-        shown = None if text is None else element("blockquote", text, dir="auto")
+        return None if text is None else element("blockquote", text, dir="auto")
+    return None
+
+
+def _card(
+    mistake: Mistake,
+    seen: Markup | None,
+    evidence: Evidence | None,
+    evaluation: Evaluation,
+    *,
+    show_names: bool,
+) -> Markup:
+    one, shown = noun(evaluation), seen
+    if evidence is not None:
+        drawn = Markup(evidence.fragment(size_px=_EDGE_PX, most_characters=LONGEST_TEXT))
+        shown = (
+            joined([seen, drawn]) if evidence.pixels is not None else element("blockquote", drawn, dir="auto")
+        )
+    if seen is not None and evaluation.modality == "image":
+        shown = element("div", shown, class_="pictures")
     whole = f", of a group of {mistake.n_samples}" if mistake.n_samples > 1 else ""
     name = f": {evaluation.names[mistake.sample]}" if show_names else ""
     if isinstance(mistake.true, str):
@@ -64,8 +96,6 @@ def _mistake(mistake: Mistake, evaluation: Evaluation, *, show_names: bool) -> M
         ]
     else:
         words = [f"is {number(mistake.true)}, predicted {number(float(mistake.predicted))}"]
-    return element("li", shown, f"{one} {mistake.sample}{whole}{name}", element("br"), *words)
-
-
-def _picture(jpeg: bytes, alt: str) -> Markup:
-    return element("img", src=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}", alt=alt)
+    score = None if evidence is None else caption(evidence)
+    below = [] if score is None else [element("br"), element("small", score)]
+    return element("li", shown, f"{one} {mistake.sample}{whole}{name}", element("br"), *words, *below)

@@ -79,6 +79,7 @@ class Comparison:
         *,
         title: str | None = None,
         show_names: bool = False,
+        evidence: bool = True,
         overwrite: bool = False,
     ) -> None:
         """Write a page that compares them, with the best one in detail; see :meth:`Evaluation.to_html`.
@@ -90,7 +91,9 @@ class Comparison:
         from featx.reporting.pages import comparison_page
 
         make_output(
-            path, lambda: comparison_page(self, title=title, show_names=show_names), overwrite=overwrite
+            path,
+            lambda: comparison_page(self, title=title, show_names=show_names, evidence=evidence),
+            overwrite=overwrite,
         )
 
     def to_png(

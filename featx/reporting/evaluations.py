@@ -195,6 +195,7 @@ class Evaluation:
         *,
         title: str | None = None,
         show_names: bool = False,
+        evidence: bool = True,
         overwrite: bool = False,
     ) -> None:
         """Write a page to read, print and hand on: one HTML file that loads nothing.
@@ -207,6 +208,9 @@ class Evaluation:
         show_names : bool
             Name files and examples of leaks. Without it a sample is a number and no group is named: names of files often hold
             those of patients. Pictures and texts of the worst mistakes are on the page either way.
+        evidence : bool
+            Show what each of the worst mistakes rests on, by the very model that made it: see :func:`featx.evidence`. Computed
+            now: exact maps take a second or two, covering parts up to twenty more.
         overwrite : bool
             Replace a file that is already there.
 
@@ -217,7 +221,9 @@ class Evaluation:
         from featx.reporting.pages import evaluation_page
 
         make_output(
-            path, lambda: evaluation_page(self, title=title, show_names=show_names), overwrite=overwrite
+            path,
+            lambda: evaluation_page(self, title=title, show_names=show_names, evidence=evidence),
+            overwrite=overwrite,
         )
 
     def to_png(

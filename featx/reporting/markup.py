@@ -1,11 +1,18 @@
-"""HTML made of elements. Invariant: text is escaped unless it came out of :func:`element`, :func:`joined` or :func:`verbatim`."""
+"""HTML made of elements, and whole pages of it that load nothing.
+
+Invariant: text is escaped unless it came out of :func:`element`, :func:`joined` or :func:`verbatim`.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
+from importlib import resources
 
-__all__ = ["Markup", "element", "joined", "table", "verbatim"]
+__all__ = ["Markup", "document", "element", "joined", "jpeg", "table", "verbatim"]
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 _WITHOUT_END = frozenset({"br", "hr", "img", "meta"})
 
@@ -78,6 +85,28 @@ def table(
         class_=kind,
     )
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def jpeg(data: bytes, alt: str) -> Markup:
+    """A picture, held by the page itself."""
+    return element("img", src=f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}", alt=alt)
+
+
+def document(title: str, body: Iterable[Markup | None]) -> bytes:
+    """A page as one file, UTF-8: its policy forbids scripts and every address, and what it shows is in it."""
+    style = (resources.files("featx.reporting") / "page.css").read_text(encoding="utf-8")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", verbatim(style)),
+    )
+    whole = element("html", head, element("body", element("main", *body)), lang="en")
+    # Texts may hold half a surrogate pair.
+    return f"<!DOCTYPE html>\n{whole}\n".encode("utf-8", errors="replace")
 
 
 def _escaped(text: str) -> str:

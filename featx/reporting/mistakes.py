@@ -17,9 +17,10 @@ from featx.inputs.samples import as_samples
 from featx.inputs.texts import as_texts
 from featx.inputs.thumbnails import thumbnail
 
-__all__ = ["Mistake", "shown_text", "shown_thumbnail", "worst_mistakes"]
+__all__ = ["LONGEST_TEXT", "Mistake", "shown_text", "shown_thumbnail", "worst_mistakes"]
 
-_LONGEST_TEXT = 300
+LONGEST_TEXT = 300
+"""Characters of a text that a page shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Mistake:
         Labels, or values of a regression.
     sure : float or None
         The probability given to the wrong label.
+    fold : int
+        Whose model predicted it.
     """
 
     sample: int
@@ -43,6 +46,7 @@ class Mistake:
     true: str | float
     predicted: str | float
     sure: float | None
+    fold: int
 
 
 def worst_mistakes(judgement: Judgement, of_samples: Judgement | None, *, most: int = 12) -> list[Mistake]:
@@ -71,10 +75,10 @@ def worst_mistakes(judgement: Judgement, of_samples: Judgement | None, *, most: 
     return found
 
 
-def shown_thumbnail(samples: Sequence[Any], index: int) -> bytes | None:
-    """A JPEG of at most 128 px of a sample of an image data set; None where there is no picture of it."""
+def shown_thumbnail(samples: Sequence[Any], index: int, *, size_px: int = 128) -> bytes | None:
+    """A JPEG of at most `size_px` a side of a sample of an image data set; None where there is no picture of it."""
     try:
-        return thumbnail(as_samples(_safe_indexing(samples, [index]), windowed=True)[0])
+        return thumbnail(as_samples(_safe_indexing(samples, [index]), windowed=True)[0], size_px=size_px)
     except FeatxError:
         return None
 
@@ -87,7 +91,7 @@ def shown_text(samples: Sequence[Any], index: int) -> str | None:
         return None
     if not isinstance(text, str):
         return None
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 def _badness(outcomes: Outcomes) -> NDArray[np.float64]:
@@ -135,6 +139,7 @@ def _mistake(
             true=float(outcomes.truth[row]),
             predicted=float(predicted),
             sure=None,
+            fold=int(outcomes.folds[row]),
         )
     labels = outcomes.classes.tolist()
     return Mistake(
@@ -143,4 +148,5 @@ def _mistake(
         true=str(labels[int(outcomes.truth[row])]),
         predicted=str(labels[int(predicted)]),
         sure=None if outcomes.proba is None else float(outcomes.proba[row, int(predicted)]),
+        fold=int(outcomes.folds[row]),
     )

@@ -1,14 +1,10 @@
-"""Pages: an evaluation, or several compared, as one HTML file that needs nothing else.
-
-The page loads nothing: its policy forbids scripts and every address, and pictures are in it.
-"""
+"""Pages: an evaluation, or several compared, as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
 import platform
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from featx._version import __version__
@@ -17,7 +13,7 @@ from featx.reporting import sections
 from featx.reporting.cards import mistakes
 from featx.reporting.charts import draw_intervals
 from featx.reporting.drawing import PAGE
-from featx.reporting.markup import Markup, element, joined, table, verbatim
+from featx.reporting.markup import Markup, document, element, joined, table
 from featx.reporting.plates import chart, charts, learning_curve
 from featx.reporting.wording import columns, judged_on, number, with_interval
 
@@ -27,10 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_page", "evaluation_page"]
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-
-def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bool) -> bytes:
+def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bool, evidence: bool) -> bytes:
     """The page of an evaluation, UTF-8."""
     heading = title or f"Evaluation of {evaluation.name or 'a model'}"
     return _page(
@@ -41,12 +35,12 @@ def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bo
             sections.data(evaluation),
             sections.leaks(evaluation, show_names=show_names),
             sections.headline(evaluation),
-            *_details(evaluation, show_names=show_names),
+            *_details(evaluation, show_names=show_names, evidence=evidence),
         ],
     )
 
 
-def comparison_page(comparison: Comparison, *, title: str | None, show_names: bool) -> bytes:
+def comparison_page(comparison: Comparison, *, title: str | None, show_names: bool, evidence: bool) -> bytes:
     """The page of several evaluations, the best one in detail, UTF-8."""
     best = comparison.best
     heading = title or f"Comparison of {len(comparison.evaluations)} models"
@@ -61,17 +55,17 @@ def comparison_page(comparison: Comparison, *, title: str | None, show_names: bo
             element("h2", f"The best: {best.name}"),
             sections.question(best, named=False),
             sections.headline(best),
-            *_details(best, show_names=show_names),
+            *_details(best, show_names=show_names, evidence=evidence),
         ],
     )
 
 
-def _details(evaluation: Evaluation, *, show_names: bool) -> list[Markup | None]:
+def _details(evaluation: Evaluation, *, show_names: bool, evidence: bool) -> list[Markup | None]:
     return [
         sections.figures(evaluation),
         charts(evaluation),
         sections.by_class(evaluation),
-        mistakes(evaluation, show_names=show_names),
+        mistakes(evaluation, show_names=show_names, evidence=evidence),
         learning_curve(evaluation),
         sections.folds(evaluation),
         sections.repeat(evaluation, _versions()),
@@ -136,24 +130,11 @@ def _compared(comparison: Comparison) -> Markup:
 
 
 def _page(title: str, body: list[Markup | None]) -> bytes:
-    style = (resources.files("featx.reporting") / "page.css").read_text(encoding="utf-8")
     today = datetime.date.today().isoformat()
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", title),
-        element("style", verbatim(style)),
-    )
     foot = element(
         "footer", f"Written {today} by featx {__version__}. This page is one file and loads nothing."
     )
-    whole = element("html", head, element("body", element("main", *body, foot)), lang="en")
-    return f"<!DOCTYPE html>\n{whole}\n".encode(
-        "utf-8", errors="replace"
-    )  # texts may hold half a surrogate pair
+    return document(title, [*body, foot])
 
 
 def _versions() -> list[tuple[str, str]]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.svm import SVC
 
 import featx
+from featx.attribution.explainer import Explainer, Head
 from featx.attribution.linear import linear_map, score_function
 from featx.attribution.maps import Evidence, mean_preserving
-from featx.errors import FeatxWarning, InputError, ParameterError
+from featx.errors import FeatxWarning, InputError, OutputError, ParameterError
 from featx.testing_texts import tiny_text_backbone
 
 # float32 pooling inside the graph against float64 sums outside it
@@ -39,6 +47,13 @@ def fitted(head: Any, **features: Any) -> Pipeline:
     X, y = pictures()
     transformer = featx.ImageFeatures(cache=None, device="cpu", **features)
     return Pipeline([("features", transformer), ("head", head)]).fit(X, y)
+
+
+class NoScore(ClassifierMixin, BaseEstimator):
+    """Predicts, and says nothing of how sure it is."""
+
+    def predict(self, X: Any) -> Any:
+        return np.zeros(len(X), dtype=int)
 
 
 def decision(model: Pipeline, X: Any) -> NDArray[np.float64]:
@@ -141,6 +156,89 @@ def test_a_search_is_explained_by_its_best_estimator() -> None:
     assert featx.evidence(search, X[:1])[0].method == "exact"
 
 
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_a_calibrated_head_is_explained_by_its_decision_value_before_calibration(method: str) -> None:
+    X, y = pictures(24)
+    calibrated = CalibratedClassifierCV(featx.make_head("logistic"), method=method, ensemble=False, cv=2)
+    features = featx.ImageFeatures(cache=None, device="cpu")
+    model = Pipeline([("features", features), ("head", calibrated)]).fit(X, y)
+    inside = model[-1].calibrated_classifiers_[0].estimator
+    found = featx.evidence(model, X[:4], label="lit")
+    assert {(each.method, each.score_name) for each in found} == {
+        ("exact", "decision value before calibration")
+    }
+    expected = inside.decision_function(model[0].transform(X[:4]))
+    np.testing.assert_allclose([each.values.mean() for each in found], expected, atol=CLOSE)
+
+
+def test_a_calibration_that_turns_labels_round_is_not_looked_through() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    fitted = LogisticRegression().fit(X, X[:, 0] < 0)  # wrong about everything that it is calibrated on
+    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method="sigmoid", ensemble=False, cv=2)
+    assert score_function(calibrated.fit(X, X[:, 0] > 0))[1] == "probability"
+    assert score_function(calibrated.fit(X, X[:, 0] < 0))[1] == "decision value before calibration"
+
+
+def test_features_within_a_step_of_their_own_are_found() -> None:
+    X, _ = pictures()
+    flat = fitted(featx.make_head("logistic"))
+    nested = Pipeline(
+        [("columns", Pipeline([("features", flat[0]), ("scale", flat[1][0])])), ("last", flat[1][1])]
+    )
+    one, two = featx.evidence(flat, X[:1])[0], featx.evidence(nested, X[:1])[0]
+    np.testing.assert_allclose(one.values, two.values)
+    assert two.method == "exact"
+
+
+def test_several_columns_are_refused_with_what_to_pass_instead() -> None:
+    X, y = pictures()
+    frame = pd.DataFrame({"slice": X, "age": np.arange(12.0)})
+    columns = ColumnTransformer(
+        [
+            ("age", StandardScaler(), ["age"]),
+            ("picture", featx.ImageFeatures(cache=None, device="cpu"), ["slice"]),
+        ]
+    )
+    model = Pipeline([("columns", columns), ("head", featx.make_head("logistic"))]).fit(frame, y)
+    with pytest.raises(ParameterError, match=r"ImageFeatures\(...\)\), .*\.fit\(X\['slice'\], y\)"):
+        featx.evidence(model, frame)
+
+
+def test_a_classifier_around_a_pipeline_is_refused_with_what_to_pass_instead() -> None:
+    X, y = pictures()
+    model = CalibratedClassifierCV(fitted(featx.make_head("logistic")), ensemble=False, cv=2).fit(X, y)
+    with pytest.raises(ParameterError, match="Pass the fitted Pipeline inside it"):
+        featx.evidence(model, X)
+
+
+def test_a_head_without_a_score_is_refused() -> None:
+    with pytest.raises(ParameterError, match="neither decision_function nor predict_proba"):
+        score_function(Pipeline([("last", NoScore())]))
+
+
+def test_decision_values_of_pairs_of_classes_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), np.arange(40) % 4
+    head = Head.of(SVC(kernel="linear", decision_function_shape="ovo").fit(X, y))
+    with pytest.raises(ParameterError, match="ovr"):
+        head.reading(2, head.scores(X).shape[1])
+
+
+def test_a_step_that_refuses_zeros_is_not_linear() -> None:
+    X = np.random.default_rng(0).uniform(1, 2, (40, 3))
+    head = Pipeline([("power", PowerTransformer(method="box-cox")), ("last", Ridge())]).fit(X, X[:, 0])
+    assert linear_map(score_function(head)[0], X) is None
+
+
+def test_covering_that_would_take_too_long_is_not_done() -> None:
+    X, _ = pictures(2)
+    model = fitted(featx.make_head("logistic"))
+    explainer, head = Explainer(model[0]), Head.of(model[1:])
+    assert explainer.covered(head, X[0], "lit", limit_s=0.0) is None
+    assert explainer.covered(head, X[0], "lit", limit_s=600.0) is not None
+
+
 def test_what_cannot_be_explained_is_refused_in_words() -> None:
     X, _ = pictures()
     model = fitted(featx.make_head("logistic"))
@@ -208,19 +306,92 @@ def test_a_drawing_is_red_where_values_are_positive_and_blue_where_negative() ->
     assert pixels[45, 95, 2] > pixels[45, 95, 0] + 50
 
 
-def test_html_of_a_text_is_escaped() -> None:
-    found = Evidence(
+def of_text(*pieces: str, values: list[float] | None = None) -> Evidence:
+    return Evidence(
         method="exact",
-        label="a",
+        label="<b>",
         score=0.0,
         score_name="decision value",
-        values=np.asarray([1.0, 2.0]),
-        pieces=("<script>", ""),
+        values=np.asarray(values if values is not None else np.arange(1.0, len(pieces) + 1)),
+        pieces=pieces,
     )
-    assert "&lt;script&gt;" in found.to_html()
-    assert "<script>" not in found.to_html()
-    with pytest.raises(ValueError, match="to_html"):
+
+
+def test_a_regression_is_drawn_by_what_says_more_and_less_than_its_prediction() -> None:
+    grey = np.full((10, 20, 3), 128, dtype=np.uint8)
+    values = np.asarray([[51.0, 50.0], [50.0, 49.0]])
+    found = Evidence(
+        method="exact", label=None, score=50.0, score_name="prediction", values=values, pixels=grey
+    )
+    pixels = np.asarray(found.draw(size_px=100), dtype=int)
+    assert pixels[5, 5, 0] > pixels[5, 5, 2] + 50
+    assert pixels[45, 95, 2] > pixels[45, 95, 0] + 50
+    assert (
+        found.words
+        == "Red says more than the prediction, 50.000, blue less; the mean over the map is the prediction."
+    )
+
+
+def test_html_of_a_text_is_escaped() -> None:
+    found = of_text("<script>", "")
+    assert "&lt;script&gt;" in found.fragment()
+    assert "<script>" not in found.fragment()
+    with pytest.raises(ParameterError, match="to_html"):
         found.draw()
+
+
+def test_words_are_shaded_and_the_space_between_them_is_not() -> None:
+    assert re.findall(r">([^<>]+)<", f">{of_text('a', '  b', ' ', '', 'c').fragment()}<") == [
+        "a",
+        "  ",
+        "b",
+        " ",
+        "c",
+    ]
+
+
+def test_a_long_text_is_cut_where_asked() -> None:
+    found = of_text("one", " two", " three")
+    text = re.sub("<[^>]*>", "", found.fragment(most_characters=8))
+    assert text == "one two …"
+    assert re.sub("<[^>]*>", "", found.fragment(most_characters=13)) == "one two three"
+
+
+def test_a_picture_is_written_as_it_is_drawn_and_as_a_page(tmp_path: Path) -> None:
+    grey = np.full((10, 20, 3), 128, dtype=np.uint8)
+    found = Evidence(
+        method="exact",
+        label="<b>",
+        score=0.5,
+        score_name="decision value",
+        values=np.asarray([[1.0, -1.0]]),
+        pixels=grey,
+    )
+    found.to_png(tmp_path / "map.png", size_px=100)
+    with Image.open(tmp_path / "map.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(found.draw(size_px=100)))
+    found.to_html(tmp_path / "map.html")
+    page = (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/jpeg;base64,') == 1
+    assert (
+        "Red speaks for &lt;b&gt;, blue against it; the mean over the map is the decision value, 0.500."
+        in page
+    )
+    assert "default-src &#x27;none&#x27;" in page
+    for write in (found.to_png, found.to_html):
+        with pytest.raises(OutputError, match="overwrite=True"):
+            write(tmp_path / "map.png")
+
+
+def test_a_text_is_written_as_a_page_and_not_as_a_picture(tmp_path: Path) -> None:
+    found = of_text("red", " fox")
+    found.to_html(tmp_path / "text.html", title="Which words")
+    page = (tmp_path / "text.html").read_text(encoding="utf-8")
+    assert "<h1>Which words</h1>" in page
+    assert re.search(r"<blockquote[^>]*><span [^>]*>red</span> <span [^>]*>fox</span></blockquote>", page)
+    with pytest.raises(ParameterError, match="to_html"):
+        found.to_png(tmp_path / "text.png")
+    assert not (tmp_path / "text.png").exists()
 
 
 def test_maps_of_other_resolution_keep_their_mean() -> None:
