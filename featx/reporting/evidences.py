@@ -6,6 +6,7 @@ for.
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from sklearn.utils import _safe_indexing
 
 from featx.attribution.explainer import Explainer, Head
 from featx.attribution.maps import Evidence
-from featx.errors import FeatxError, FeatxWarning
+from featx.errors import FeatxWarning
 from featx.reporting.mistakes import Mistake
 from featx.reporting.wording import noun, number
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
 
 __all__ = ["Shown", "caption", "evidence_of", "legend"]
+
+_log = logging.getLogger("featx")
 
 # A page: twelve pictures take about 5 s with MobileNetV2 on one core. Exact maps take a run each and need no limit.
 _COVERING_S = 20.0
@@ -77,7 +80,10 @@ def evidence_of(
             try:
                 head = Head.of(model)
                 found = _exact(explainer, head, evaluation, mine)
-            except FeatxError:
+            except (
+                Exception
+            ):  # a head of anybody's may raise anything, and the page is worth more than its evidence
+                _log.info("no evidence for the mistakes of fold %d", fold, exc_info=True)
                 _miss(shown, _FAILED, len(mine))
                 continue
             if isinstance(found, str):
@@ -158,7 +164,8 @@ def _cover(
     try:
         (sample,) = _samples(explainer, evaluation, [mistake])
         found = explainer.covered(head, sample, _label(head, mistake), limit_s=left_s)
-    except FeatxError:
+    except Exception:  # as above
+        _log.info("no evidence for sample %d", mistake.sample, exc_info=True)
         _miss(shown, _FAILED, 1)
         return
     if found is None:

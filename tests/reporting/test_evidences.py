@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
@@ -262,6 +262,22 @@ def test_a_backbone_that_is_gone_leaves_a_page_that_says_so(
         f"{len(mistakes_of(found))} without evidence: the model has no score to explain, or its backbone"
         in text
     )
+
+
+class Moody(LogisticRegression):
+    """Answers about what it was asked first, and nothing else."""
+
+    def decision_function(self, X: Any) -> Any:
+        if np.asarray(X).dtype == np.float64:  # unit vectors, not those of a network
+            raise RuntimeError("not these")
+        return super().decision_function(X)
+
+
+def test_a_head_that_raises_takes_its_evidence_along_and_not_the_page(
+    model: Model, page_of: Callable[..., str]
+) -> None:
+    found = featx.evaluate(model(Moody()), noise(), LABELS, **FEW)
+    assert f"{len(mistakes_of(found))} without evidence: the model has no score to explain" in page_of(found)
 
 
 def test_numbers_have_no_evidence_and_no_word_of_it(two: Evaluation, page_of: Callable[..., str]) -> None:
