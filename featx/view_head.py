@@ -81,7 +81,7 @@ class ViewHead(ClassifierMixin, BaseEstimator):
         ParameterError
             A head that cannot be fitted so.
         """
-        if not (is_classifier(self.head) and hasattr(self.head, "fit")):
+        if not hasattr(self.head, "fit") or not is_classifier(self.head):
             raise ParameterError(
                 f"head: expected a classifier, such as featx.make_head('logistic'), found {self.head!r:.200}."
             )
