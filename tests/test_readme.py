@@ -70,6 +70,18 @@ def test_evaluation_example_writes_a_page(folder_of_a_user: Path, monkeypatch: p
     assert "16 groups" in (folder_of_a_user / "report.html").read_text(encoding="utf-8")
 
 
+def test_augmentation_example_evaluates(folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATX_BACKBONES", str(folder_of_a_user / "backbones"))
+    tiny_backbone(folder_of_a_user / "backbones" / "compact")
+    (example,) = [
+        code for code in re.findall(r"```py\n(.*?)```", README, re.DOTALL) if "AugmentedClassifier" in code
+    ]
+    names: dict[str, object] = {}
+    exec("import featx\ndata = featx.read_dataset('photos/')", names)
+    exec(compile(example, "README.md", "exec"), names)
+    assert len(names["model"].predict(["new/1.jpg"])) == 1  # type: ignore[attr-defined]  # an AugmentedClassifier
+
+
 @pytest.mark.parametrize("line", PYTHON[3].strip().splitlines())
 def test_backbone_examples_fit(folder_of_a_user: Path, line: str) -> None:
     names: dict[str, object] = {}
