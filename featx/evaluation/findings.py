@@ -96,7 +96,7 @@ def _near(subject: Subject, verbose: bool) -> NearCopies | None:
     if subject.modality is None or subject.keys is None:
         return None
     return near_copies(
-        subject.X,
+        subject.vectors,
         subject.samples,
         modality=subject.modality,
         keys=subject.keys,
