@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from featx.artifact.format import MANIFEST_NAME
-from featx.backbone_features import BackboneFeatures
 from featx.errors import ArtifactError, ParameterError
+from featx.evaluation.subjects import features_of
 from featx.store.digest import DIGEST_BYTES, Keys
 
 __all__ = ["from_npy", "keys_of", "to_npy"]
@@ -29,7 +29,7 @@ def keys_of(pipeline: Any, trained_on: Any) -> Keys:
     Parameters
     ----------
     pipeline : estimator
-        A Pipeline that begins with ImageFeatures or TextFeatures, or a search over one.
+        A Pipeline that begins with ImageFeatures or TextFeatures, an AugmentedClassifier, or a search over one.
     trained_on : sequence of samples
         What that step takes. Those that cannot be read are left out where the step goes on without them (``on_error="nan"``).
 
@@ -44,17 +44,16 @@ def keys_of(pipeline: Any, trained_on: Any) -> Keys:
         Another pipeline, or no sample can be read.
     InputError, SampleError
     """
-    best = getattr(pipeline, "best_estimator_", pipeline)
-    first = best[0] if isinstance(best, Pipeline) else None
-    if not isinstance(first, BackboneFeatures):
-        found = type(best).__name__
-        if first is not None:
-            found += f" that begins with a {type(first).__name__}"
+    features = features_of(pipeline)
+    if features is None:
+        found = type(pipeline).__name__
+        if isinstance(pipeline, Pipeline):
+            found += f" that begins with a {type(pipeline[0]).__name__}"
         raise ParameterError(
             "trained_on: digests are kept of what a Pipeline takes that begins with ImageFeatures or TextFeatures; found a "
             f"{found}. Leave trained_on out: the model then remembers nothing of its training."
         )
-    keys = first.content_keys(trained_on)
+    keys = features.content_keys(trained_on)
     known = keys[keys.any(axis=1)]
     if not len(known):
         raise ParameterError(

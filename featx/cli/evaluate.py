@@ -11,11 +11,12 @@ import typer
 import featx
 from featx.cli.options import (
     CacheOption,
-    FileColumnOption,
     GroupColumnOption,
     ImageRootOption,
     JsonOption,
     LabelColumnOption,
+    LearnedFileColumnOption,
+    LearnedTextColumnOption,
     MaxLengthOption,
     PoolingOption,
     PreprocessOption,
@@ -23,7 +24,6 @@ from featx.cli.options import (
     SkipOption,
     SplitColumnOption,
     TapOption,
-    TextColumnOption,
     WindowOption,
     cache_of,
     column_choices,
@@ -138,11 +138,11 @@ def evaluate(
             help="group: keep copies together in folds; warn: only warn; raise: end with exit status 1.",
         ),
     ] = "group",
-    file_column: FileColumnOption = "file",
+    file_column: LearnedFileColumnOption = None,
     label_column: LabelColumnOption = "label",
     group_column: GroupColumnOption = None,
     split_column: SplitColumnOption = None,
-    text_column: TextColumnOption = None,
+    text_column: LearnedTextColumnOption = None,
     image_root: ImageRootOption = None,
     ignore_split: Annotated[
         bool, typer.Option("--ignore-split", help="Cross-validate on all rows, whatever their split.")
@@ -180,21 +180,24 @@ def evaluate(
     Every sample is predicted once, by a model whose training part held neither it nor any other of its group; with a split, one
     model is fitted on its part "train". Every figure has a 95 % interval, and leaks that were found stand below the figures.
     """
-    from featx.evaluating import evaluate_heads, evaluate_model
+    from featx.evaluating import evaluate_heads, evaluate_model, read_for
     from featx.outputs import check_output
 
     for path in (report, png):
         if path is not None:
             check_output(path, overwrite=overwrite)  # refused before the work, not after it
     columns = column_choices(
-        file=file_column,
+        file=file_column or "file",
         label=label_column,
         group=group_column,
         split=split_column,
         text=text_column,
         root=image_root,
     )
-    dataset = featx.read_dataset(data, **columns)
+    if model is None:
+        dataset = featx.read_dataset(data, **columns)
+    else:
+        dataset = read_for(model, data, **{**columns, "file_column": file_column})
     shared: dict[str, Any] = {
         "aggregate": aggregate,
         "positive": positive,

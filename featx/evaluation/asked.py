@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from featx.errors import ParameterError, did_you_mean
 from featx.evaluation.out_of_fold import CALIBRATIONS, Task, Threshold
 from featx.evaluation.outcomes import check_how
 from featx.evaluation.subjects import Subject
 from featx.heads import search_scoring
+from featx.store.digest import DIGEST_BYTES
 
 __all__ = ["Asked", "asked_of", "check_asked", "settings_of", "task_of"]
 
@@ -23,6 +26,7 @@ class Asked:
 
     groups: Any = None
     split: Any = None
+    training_keys: Any = None
     cv: int | str = 5
     param_grid: Mapping[str, Sequence[Any]] | None = None
     scoring: Any = None
@@ -120,10 +124,24 @@ def check_asked(asked: Asked) -> None:
         raise ParameterError(
             'cv="prefit" fits nothing: param_grid, calibrate and learning_curve have no place beside it. Leave them out.'
         )
+    keys = asked.training_keys
+    if keys is not None and asked.cv != "prefit":
+        raise ParameterError(
+            'training_keys: are those of a finished model, judged with cv="prefit". Leave them out.'
+        )
+    if keys is not None and not _are_keys(keys):
+        raise ParameterError(
+            "training_keys: expected digests, uint8 of shape (n, 16), as featx.artifact.training_keys(folder) gives them; "
+            f"found {getattr(keys, 'dtype', type(keys).__name__)} of shape {getattr(keys, 'shape', None)}."
+        )
     if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
         raise ParameterError(
             f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
         )
+
+
+def _are_keys(keys: Any) -> bool:
+    return isinstance(keys, np.ndarray) and keys.dtype == np.uint8 and keys.shape[1:] == (DIGEST_BYTES,)
 
 
 _SETTINGS = (

@@ -36,6 +36,7 @@ def evaluate(
     *,
     groups: ArrayLike | Sequence[Any] | None = None,
     split: ArrayLike | Sequence[Any] | None = None,
+    training_keys: ArrayLike | None = None,
     cv: int | str = 5,
     param_grid: Mapping[str, Sequence[Any]] | None = None,
     scoring: Any = None,
@@ -71,9 +72,12 @@ def evaluate(
         What belongs together, such as the slices of a patient. Kept together in folds; drawn as a whole by the bootstrap.
     split : array-like of shape (n_samples,), optional
         ``"train"`` and the names of held-out parts; ``""`` is a sample not used.
+    training_keys : ndarray of uint8, shape (m, 16), optional
+        With ``cv="prefit"``: content digests of the samples that the estimator was trained on, as
+        :func:`featx.artifact.training_keys` reads them. Those that are in X are reported, and the figures given without them too.
     cv : int or "prefit"
         Folds, where there is no split: stratified, and grouped where groups or copies are known. ``"prefit"`` fits nothing: X
-        are new samples for a fitted estimator.
+        are samples for a fitted estimator, new ones as far as ``training_keys`` can tell.
     param_grid : dict, optional
         Searched inside each training part (nested), on 3 folds of it. Keys as for ``GridSearchCV``.
     scoring : str or callable, optional
@@ -136,6 +140,7 @@ def evaluate(
     asked = Asked(
         groups=groups,
         split=split,
+        training_keys=training_keys,
         cv=cv,
         param_grid=param_grid,
         scoring=scoring,
@@ -219,7 +224,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
     task = task_of(subject, asked)
     key = subject.digest()
     if key not in known:
-        known[key] = find_leaks(subject, verbose=asked.verbose)
+        known[key] = find_leaks(subject, training_keys=asked.training_keys, verbose=asked.verbose)
     found = known[key].under(asked.on_leak)
     leaks = found.leaks
     if leaks and asked.on_leak == "raise":
@@ -227,7 +232,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
     for leak in leaks:
         warnings.warn(str(leak), LeakWarning, stacklevel=3)  # whoever called evaluate or compare
     units = found.units
-    plan = Plan.of(subject, task, units, asked.cv, asked.random_state)
+    plan = Plan.of(subject, task, units, asked.cv, asked.random_state, trained=found.trained)
     with threadpool_limits(limits=1, user_api="blas"):
         rows, of_groups, fits, models = plan.run(task, asked.n_jobs, asked.verbose)
         judged = plan.judge(rows, of_groups, task, asked.n_bootstrap, asked.random_state)
@@ -252,6 +257,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
         n_samples=len(subject.y),
         n_units=int(units.max()) + 1,
         n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
+        n_trained_on=None if found.trained is None else int(found.trained[plan.folds[0][1]].sum()),
         kept_together=found.words,
         kept=() if asked.cv == "prefit" else found.kept,
         settings=settings_of(model, asked),

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from featx.evaluation.leaks import Leak, content_groups, copy_leaks, group_leaks, near_copy_leaks
 from featx.evaluation.near_copies import NearCopies, fold_units, near_copies
+from featx.evaluation.overlap import TRAINED_ON, overlap_leaks, trained_on
 from featx.evaluation.subjects import Subject
+from featx.store.digest import Keys
 
 __all__ = ["Findings", "find_leaks"]
 
@@ -29,11 +31,15 @@ class Findings:
     given_words, words : str
         What a unit is, in words.
     leaks : tuple of Leak
-        As the data are.
+        As the data are, without what the model knows.
     kept : tuple of Leak
         What folds by `units` do away with: copies and near-copies that they keep together.
     looked_for : tuple of str
         Kinds of leaks that the data allow to look for.
+    trained : ndarray of bool, shape (n,), or None
+        Which samples a finished model was trained on; None where that is not known.
+    given_overlap, overlap : tuple of Leak
+        These in words, with the rest of their units.
     """
 
     given_units: NDArray[np.intp]
@@ -43,21 +49,27 @@ class Findings:
     leaks: tuple[Leak, ...]
     kept: tuple[Leak, ...]
     looked_for: tuple[str, ...]
+    trained: NDArray[np.bool_] | None = None
+    given_overlap: tuple[Leak, ...] = ()
+    overlap: tuple[Leak, ...] = ()
 
     def under(self, on_leak: str) -> Findings:
-        """What is left to report where copies are kept together (``"group"``), or are not."""
+        """What is left to report where copies are kept together (``"group"``), or are not; what the model knows first."""
         if on_leak == "group":
             left = tuple(leak for leak in self.leaks if leak.kind not in _MENDED)
-            return replace(self, leaks=left)
-        return replace(self, units=self.given_units, words=self.given_words, kept=())
+            return replace(self, leaks=self.overlap + left)
+        leaks = self.given_overlap + self.leaks
+        return replace(self, units=self.given_units, words=self.given_words, leaks=leaks, kept=())
 
 
-def find_leaks(subject: Subject, *, verbose: bool) -> Findings:
+def find_leaks(subject: Subject, *, training_keys: Keys | None = None, verbose: bool) -> Findings:
     """Look for groups, copies and near-copies that are where they should not be.
 
     Parameters
     ----------
     subject : Subject
+    training_keys : ndarray of uint8, shape (m, 16), optional
+        Content digests of the samples that a finished model was trained on: first of all it is said which these are.
     verbose : bool
         Show progress.
     """
@@ -74,6 +86,9 @@ def find_leaks(subject: Subject, *, verbose: bool) -> Findings:
         "split": subject.split,
     }
     leaks: tuple[Leak, ...] = ()
+    trained = None
+    if training_keys is not None and subject.keys is not None:
+        trained = trained_on(subject.keys, training_keys, subject.split)
     if subject.groups is not None and subject.split is not None:
         leaks += group_leaks(subject.groups, subject.split)
     if subject.keys is not None:
@@ -88,8 +103,19 @@ def find_leaks(subject: Subject, *, verbose: bool) -> Findings:
         words=noun if n_units == len(np.unique(given)) else f"{noun}, those with copies of each other as one",
         leaks=leaks + _left_apart(near, units),
         kept=tuple(_kept(subject, near, leaks)) if subject.split is None else (),
-        looked_for=tuple(_looked_for(subject)),
+        looked_for=(*((TRAINED_ON,) if trained is not None else ()), *_looked_for(subject)),
+        trained=trained,
+        given_overlap=_overlap(subject, trained, given),
+        overlap=_overlap(subject, trained, units),
     )
+
+
+def _overlap(
+    subject: Subject, trained: NDArray[np.bool_] | None, units: NDArray[np.intp]
+) -> tuple[Leak, ...]:
+    if trained is None:
+        return ()
+    return overlap_leaks(trained, units, names=subject.names, split=subject.split)
 
 
 def _near(subject: Subject, verbose: bool) -> NearCopies | None:

@@ -17,6 +17,7 @@ from featx.evaluation.judging import judge
 from featx.evaluation.leaks import TRAIN
 from featx.evaluation.out_of_fold import FoldFit, Task, fit_and_predict, predict_with
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.evaluation.overlap import part_names
 from featx.evaluation.predictors import if_small
 from featx.evaluation.subjects import Subject
 from featx.progress import progress_bar
@@ -39,6 +40,8 @@ class Plan:
         Folds of each training part, as positions in it; empty where nothing is to be chosen.
     parts : ndarray of str, shape (n,), or None
         The part of each sample, where the data have a split.
+    trained : ndarray of bool, shape (n,), or None
+        Which samples a finished model was trained on, where one is judged and that is known.
     """
 
     subject: Subject
@@ -46,9 +49,19 @@ class Plan:
     folds: tuple[Fold, ...]
     inner: tuple[tuple[Fold, ...], ...]
     parts: NDArray[Any] | None
+    trained: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, subject: Subject, task: Task, units: NDArray[np.intp], cv: int | str, seed: int) -> Plan:
+    def of(
+        cls,
+        subject: Subject,
+        task: Task,
+        units: NDArray[np.intp],
+        cv: int | str,
+        seed: int,
+        *,
+        trained: NDArray[np.bool_] | None = None,
+    ) -> Plan:
         """The folds of a subject.
 
         Raises
@@ -62,9 +75,15 @@ class Plan:
         choosing = task.grid is not None or task.calibrate is not None or bool(task.thresholds)
         everything = np.arange(len(units))
         if cv == "prefit":
-            parts = np.full(len(units), "new samples") if subject.split is None else subject.split
-            used = everything if subject.split is None else np.flatnonzero(parts != "")
-            return cls(subject=subject, units=units, folds=((used[:0], used),), inner=((),), parts=parts)
+            used = everything if subject.split is None else np.flatnonzero(subject.split != "")
+            return cls(
+                subject=subject,
+                units=units,
+                folds=((used[:0], used),),
+                inner=((),),
+                parts=subject.split,
+                trained=trained,
+            )
         regression = task.classes is None
         make = regression_folds if regression else make_folds
         if subject.split is not None:
@@ -91,7 +110,7 @@ class Plan:
     ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
         """Predictions of samples and of groups, a fit a fold, and the model of each fold where it is small."""
         subject = self.subject
-        if not len(self.folds[0][0]):
+        if self._finished:
             return self._prefit(task)
 
         def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit, Any]:
@@ -119,6 +138,11 @@ class Plan:
         judged = [each for each in of_groups if each is not None]
         return concatenate(rows), concatenate(judged) if judged else None, fits, models
 
+    @property
+    def _finished(self) -> bool:
+        """Whether a finished model is judged: nothing is fitted."""
+        return not len(self.folds[0][0])
+
     def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
         subject, (_, used) = self.subject, self.folds[0]
         found = predict_with(subject.estimator, subject.taken(used), subject.y[used], task)
@@ -141,20 +165,36 @@ class Plan:
 
     def _parts(self, outcomes: Outcomes) -> list[tuple[str, NDArray[np.intp]]]:
         everything = np.arange(len(outcomes))
-        if self.parts is None:
+        if self.parts is None and not self._finished:
             return [(f"{len(self.folds)} folds", everything)]
-        learned = set(self.units[self.folds[0][0]].tolist())
-        unseen = np.asarray([unit not in learned for unit in outcomes.units.tolist()], dtype=bool)
-        of = self.parts[outcomes.samples]
+        trained = self.folds[0][0] if self.trained is None else np.flatnonzero(self.trained)
+        unseen = ~np.isin(outcomes.units, self.units[trained])
+        of_samples = np.full(len(self.units), "") if self.parts is None else self.parts
+        of = of_samples[outcomes.samples]
+
+        def rank(part: str) -> tuple[bool, bool, bool, str]:
+            return not unseen[of == part].any(), part == TRAIN, part != "test", part
+
         parts = []
-        for part in sorted(set(of.tolist()), key=lambda each: (each != "test", str(each))):
+        for part in sorted(set(of.tolist()), key=rank):
             mine = of == part
-            if 0 < np.count_nonzero(mine & unseen) < np.count_nonzero(mine):
-                parts.append((f"{part}, only what training has not seen", np.flatnonzero(mine & unseen)))
-                parts.append((f"{part}, as given", np.flatnonzero(mine)))
-            else:
-                parts.append((str(part), np.flatnonzero(mine)))
+            whole, new = self._names(part, of_samples == part, unseen[mine])
+            if new is not None:
+                parts.append((new, np.flatnonzero(mine & unseen)))
+            parts.append((whole, np.flatnonzero(mine)))
         return parts
+
+    def _names(self, part: str, mine: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> tuple[str, str | None]:
+        """What a part is called, and what of it training has not seen, where that is some of it and not all."""
+        if self._finished:
+            n_trained = None if self.trained is None else int((self.trained & mine).sum())
+            named = None if self.parts is None else part
+            return part_names(
+                named, n_samples=int(mine.sum()), n_trained=n_trained, some_new=bool(unseen.any())
+            )
+        if unseen.any() and not unseen.all():
+            return f"{part}, as given", f"{part}, only what training has not seen"
+        return part, None
 
     def thinned(self, share: float, seed: int) -> Plan:
         """The same test parts, training parts cut to a share of their units, those of smaller shares within those of larger."""

@@ -29,7 +29,7 @@ from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
 from featx.store.digest import digest_array, digest_json, digest_text, keys_array
 
-__all__ = ["Data", "Subject", "embed_once", "read_data"]
+__all__ = ["Data", "Subject", "embed_once", "features_of", "read_data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -231,6 +231,12 @@ def embed_once(
         features=transformer,
     )
     return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
+
+
+def features_of(estimator: Any) -> BackboneFeatures | None:
+    """The fitted features transformer of an estimator of samples, also of the best one of a search; None without one."""
+    parted = _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
+    return None if parted is None else parted[0]
 
 
 def _parted(

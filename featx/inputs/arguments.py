@@ -13,9 +13,49 @@ from featx.inputs.folders import image_files, is_image
 from featx.inputs.lines import LINES_SUFFIX
 from featx.inputs.tables import read_columns
 
-__all__ = ["images_of", "texts_of"]
+__all__ = ["column_of", "images_of", "texts_of"]
 
 _TABLES = (".csv", ".tsv")
+_LABELS_FILE = "labels.csv"
+
+
+def column_of(
+    path: str | os.PathLike[str], *, column: str | None, learned: str | None, parameter: str
+) -> str | None:
+    """The column that holds the samples of a data set, for a model that was trained on one.
+
+    Parameters
+    ----------
+    path : path
+        A table, or a folder, in which ``labels.csv`` is one.
+    column : str or None
+        The column asked for; None takes ``learned``, or where that is None ``text`` or ``file``.
+    learned : str or None
+        The column that held the samples of the model's training.
+    parameter : {"text_column", "file_column"}
+
+    Returns
+    -------
+    str or None
+        ``column`` where there is no table.
+
+    Raises
+    ------
+    DatasetError
+        The table has no such column: another one is never taken in its place.
+    """
+    if not isinstance(path, str | os.PathLike):  # refused in words by whoever reads
+        return column
+    place = Path(path)
+    table = place / _LABELS_FILE if place.is_dir() else place
+    if _suffix(str(table)) not in _TABLES or not table.is_file():
+        return column
+    columns = read_columns(table)
+    of_texts = parameter == "text_column"
+    if column is None and of_texts and is_manifest_of_texts(columns):
+        return "digest"
+    default = "text" if of_texts else "file"
+    return _chosen(table, columns, column, learned, default=default, parameter=parameter)
 
 
 def images_of(
@@ -115,13 +155,8 @@ def _listed_texts(path: Path, column: str | None, learned: str | None) -> Datase
         raise DatasetError(
             f"{path}: no such file. Give texts, a CSV with a column of them, or a {LINES_SUFFIX} file with one a line."
         )
-    if _suffix(str(path)) == LINES_SUFFIX:
-        return read_samples(path, label_column=None, text_column=column or learned or "text")
-    columns = read_columns(path)
-    if column is None and is_manifest_of_texts(columns):
-        column = "digest"
-    chosen = _chosen(path, columns, column, learned, default="text", parameter="text_column")
-    return read_samples(path, label_column=None, text_column=chosen)
+    chosen = column_of(path, column=column, learned=learned, parameter="text_column")
+    return read_samples(path, label_column=None, text_column=chosen or learned or "text")
 
 
 def _chosen(

@@ -19,9 +19,10 @@ from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.out_of_fold import FoldFit
+from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 from featx.evaluation.predictors import Predictors
 from featx.outputs import json_bytes, make_output
-from featx.reporting.wording import between, number, with_interval
+from featx.reporting.wording import between, number, unchecked, with_interval
 
 __all__ = ["Evaluation"]
 
@@ -54,6 +55,9 @@ class Evaluation:
         Samples evaluated, and the units that folds kept together.
     n_groups : int or None
         Groups that the data name.
+    n_trained_on : int or None
+        Of the samples judged, those that a finished model was trained on; None where that is not known, and where models were
+        fitted here.
     kept_together : str
         What a unit is, in words.
     settings : dict
@@ -96,8 +100,14 @@ class Evaluation:
     samples: Sequence[Any]
     modality: str | None
     skipped: tuple[SampleError, ...] = ()
+    n_trained_on: int | None = None
     curve: tuple[CurvePoint, ...] = ()
     predictors: Predictors | None = None
+
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether a finished model was judged of which nobody knows here what it was trained on."""
+        return not self.fits and self.n_trained_on is None
 
     @property
     def main(self) -> Judgement:
@@ -147,6 +157,7 @@ class Evaluation:
             "n_samples": self.n_samples,
             "n_groups": self.n_groups,
             "n_units": self.n_units,
+            "n_trained_on": self.n_trained_on,
             "kept_together": self.kept_together,
             "judgements": [judgement.to_dict() for judgement in self.judgements],
             "leaks": [_found(leak, show_names) for leak in self.leaks],
@@ -250,6 +261,7 @@ class Evaluation:
     def format_table(self) -> str:
         """Figures for people: a line each, with its interval."""
         lines = [self.name] if self.name else []
+        lines += [f"Beware: {leak}" for leak in self.leaks if leak.kind in (TRAINED_ON, NOTHING_NEW)]
         for judgement in self.judgements:
             noun = "groups" if judgement.level == "group" else "samples"
             tied = judgement.n_units < len(judgement.outcomes)
@@ -269,7 +281,8 @@ class Evaluation:
             lines.append(f"{figure_of(self.main.headline).title} by training samples, mean over folds")
             lines += [f"  {point.n_train:<38,.0f}{with_interval(point.estimate)}" for point in self.curve]
             lines.append("")
-        lines += [f"Beware: {leak}" for leak in self.leaks]
+        lines += [f"Beware: {leak}" for leak in self.leaks if leak.kind not in (TRAINED_ON, NOTHING_NEW)]
+        lines += [unchecked()] if self.is_unchecked else []
         return "\n".join(lines).rstrip()
 
 

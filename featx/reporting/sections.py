@@ -15,6 +15,7 @@ from featx.errors import without_advice
 from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of, measure
 from featx.evaluation.judgements import Judgement
+from featx.evaluation.overlap import TRAINED_ON
 from featx.reporting.markup import Markup, element, joined, table
 from featx.reporting.wording import (
     between,
@@ -27,6 +28,7 @@ from featx.reporting.wording import (
     number,
     position,
     protocol,
+    unchecked,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +84,10 @@ def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
     """Why figures may flatter; what was looked for where nothing was found."""
     looked = ", ".join(evaluation.looked_for)
     parts = [element("h2", "Leaks")]
+    if evaluation.is_unchecked:
+        parts.append(
+            element("p", element("strong", "Training samples not known. "), unchecked(), class_="finding")
+        )
     for leak in evaluation.leaks:
         example = element("p", leak.message, class_="note") if show_names else None
         found = element("p", element("strong", f"{leak.kind}: {leak.n:,}. "), leak_words(leak.kind))
@@ -108,6 +114,11 @@ def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
             else "Only exact copies are found so: nothing that was cropped, resized, encoded or written anew."
         )
         parts.append(element("p", limit, class_="note"))
+    if TRAINED_ON in evaluation.looked_for:
+        words = (
+            "Of the model's training samples only digests are known, so only exact copies of them are found."
+        )
+        parts.append(element("p", words, class_="note"))
     return joined(parts)
 
 

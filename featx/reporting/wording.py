@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.judgements import Judgement
+from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 
 if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
@@ -28,11 +29,16 @@ __all__ = [
     "number",
     "position",
     "protocol",
+    "unchecked",
     "units_word",
     "with_interval",
 ]
 
 _LEAKS = {
+    NOTHING_NEW: "Every sample judged is one that the model was trained on. The figures tell how well it remembers them, and "
+    "nothing of what it is worth on others.",
+    TRAINED_ON: "Samples judged that the model was trained on, by their exact content. Figures that count them flatter; those of "
+    "the others, where there are any, are given apart.",
     "group across split": "Groups that are both in the training part and in the part judged. Its figures are not those of "
     "unseen groups.",
     "copy across split": "Samples of the part judged that the training part holds as well. The model may know them by heart.",
@@ -121,7 +127,8 @@ def protocol(evaluation: Evaluation) -> list[str]:
     copies = "copies" in evaluation.kept_together
     if not fits:
         sentences = [
-            f"{data}. A finished model predicted each once; nothing was fitted here, and featx cannot see what it was trained on."
+            f"{data}. A finished model predicted each once; nothing was fitted here.",
+            _trained_on(evaluation),
         ]
     elif len(fits) == 1:
         sentences = [
@@ -148,6 +155,26 @@ def protocol(evaluation: Evaluation) -> list[str]:
             f"Predictions of a group's {one}s were made one ({settings.get('aggregate')}) before judging: a row is a group."
         )
     return sentences
+
+
+def unchecked() -> str:
+    """Said of a finished model whose training samples are not known."""
+    return (
+        "Whether the model was trained on some of these samples could not be checked: digests of its training samples are not "
+        "known."
+    )
+
+
+def _trained_on(evaluation: Evaluation) -> str:
+    """What is known of a finished model's training."""
+    one, n = noun(evaluation), evaluation.n_trained_on
+    if n is None:
+        return unchecked()
+    if n == 0:
+        return f"It was trained on none of them, by the exact content of its training {one}s."
+    if n == sum(part.n_samples for part in evaluation.parts if part.part != "not used"):
+        return f"It was trained on every one of them: no {one} here is new to it."
+    return f"It was trained on {n:,} of them."
 
 
 def covers(judgement: Judgement, evaluation: Evaluation) -> list[str]:

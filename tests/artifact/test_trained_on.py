@@ -100,6 +100,15 @@ def test_a_search_remembers_what_its_best_was_fitted_on(
     assert describe(tmp_path / "model").n_training_samples == 30
 
 
+def test_a_classifier_of_views_remembers_its_samples(
+    features: featx.ImageFeatures, pictures: NDArray[np.uint8], y: NDArray[np.str_], tmp_path: Path
+) -> None:
+    model = featx.AugmentedClassifier(features, featx.make_head("logistic"), None, n_views=1).fit(pictures, y)
+    keys = training_keys(featx.save(model, tmp_path / "model", trained_on=pictures))
+    assert keys is not None
+    assert [key.tobytes() for key in keys] == expected_keys(pictures)
+
+
 def test_where_samples_do_not_come_first_it_is_refused_in_words(
     features: featx.ImageFeatures,
     fitted: Callable[..., Any],

@@ -103,11 +103,84 @@ def test_leaks_are_said_once_or_end_with_status_1(featx: Any, table: Callable[..
     assert "--on-leak raise" in ended.err
 
 
-def test_a_saved_model_is_judged_on_new_data(featx: Any, model: Path, photos: Path) -> None:
-    found = featx("evaluate", photos, "--model", model, "--json").json
-    assert found["name"] == "model"
+@pytest.fixture
+def fresh(picture: Callable[..., Path], tmp_path: Path) -> Path:
+    """Eight pictures that ``model`` was not trained on."""
+    for at, (label, low) in enumerate((("dark", 0), ("light", 120))):
+        for i in range(4):
+            picture(tmp_path / "fresh" / label / f"{i}.png", seed=1000 + 10 * at + i, low=low)
+    return tmp_path / "fresh"
+
+
+def test_a_saved_model_is_judged_on_new_data(featx: Any, model: Path, fresh: Path) -> None:
+    ended = featx("evaluate", fresh, "--model", model, "--json")
+    found = ended.json
+    assert (found["name"], ended.err) == ("model", "")
     assert found["judgements"][0]["part"] == "new samples"
     assert found["folds"] == []
+    assert found["n_trained_on"] == 0
+
+
+def test_a_model_judged_on_its_own_training_is_said_to_be_first_and_once(
+    featx: Any, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    ended = featx("evaluate", photos, "--model", model, "--report", tmp_path / "page.html")
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[1].startswith("Beware: the model was trained on every one of these 24 samples, for example ")
+    assert lines[2] == "only samples the model was trained on: 24 samples"
+    assert ended.out.count("trained on every one") == 1
+    assert "new samples" not in ended.out
+    assert "nothing but training samples: 24." in (tmp_path / "page.html").read_text(encoding="utf-8")
+    found = featx("evaluate", photos, "--model", model, "--json").json
+    assert found["leaks"] == [{"kind": "nothing but training samples", "n": 24}]
+    refused = featx("evaluate", photos, "--model", model, "--on-leak", "raise")
+    assert (refused.status, refused.out) == (1, "")
+    assert "--on-leak raise: the model was trained on every one" in refused.err
+
+
+def test_a_model_that_remembers_nothing_is_said_to_once(
+    featx: Any, photos: Path, fresh: Path, tiny: Path, tmp_path: Path
+) -> None:
+    featx("train", photos, "-b", tiny, "--head", "logistic", "-o", tmp_path / "m", "--no-remember-samples")
+    ended = featx("evaluate", fresh, "--model", tmp_path / "m")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.count("could not be checked") == 1
+    assert "as given: 8 samples" in ended.out
+
+
+def test_a_model_is_judged_on_the_column_that_it_was_trained_on(
+    featx: Any,
+    refused: Callable[..., str],
+    table: Callable[..., Path],
+    photos: Path,
+    tiny: Path,
+    tmp_path: Path,
+) -> None:
+    files = [str(file) for file in sorted(photos.glob("*/*.png"))]
+    swapped = table(scan=files, file=files[::-1])
+    featx("train", swapped, "-b", tiny, "--head", "logistic", "-o", tmp_path / "m", "--file-column", "scan")
+    # What is in the column of files is the other class throughout.
+    accuracies = [
+        featx("evaluate", swapped, "--model", tmp_path / "m", "--json", *words).json["judgements"][0][
+            "figures"
+        ]["accuracy"]["value"]
+        for words in ((), ("--file-column", "file"))
+    ]
+    assert accuracies == [1.0, 0.0]
+    line = refused("evaluate", table("plain.csv"), "--model", tmp_path / "m")
+    assert "no column 'scan', which held the samples that the model was trained on" in line
+    assert line.endswith("Name the column with --file-column.")
+    assert refused("evaluate", swapped, "--model", tmp_path / "m", "--text-column", "scan").startswith(
+        "--text-column scan:"
+    )
+
+
+def test_labels_that_the_model_does_not_know_are_refused_with_its_own(
+    refused: Callable[..., str], table: Callable[..., Path], model: Path
+) -> None:
+    line = refused("evaluate", table(label=["cat"] * 12 + ["dog"] * 12), "--model", model)
+    assert f"data: has the label(s) 'cat', 'dog', and {model} knows 'dark', 'light'." in line
 
 
 def test_what_makes_a_model_does_not_go_with_one(

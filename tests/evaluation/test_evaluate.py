@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import featx
 from featx.errors import DatasetError, FeatxWarning, ParameterError
@@ -360,6 +360,33 @@ def test_pictures_meet_the_network_once_whatever_is_asked(
     assert [space.n_rows for space in store.spaces()].count(16) == 2
 
 
+def _mean_colours(paths: list[str]) -> NDArray[np.float64]:
+    return np.array([np.asarray(Image.open(path), dtype=float).mean(axis=(0, 1)) for path in paths])
+
+
+def test_a_model_without_a_network_is_compared_on_the_folds_of_one_that_sees_near_copies(
+    picture_folder: Callable[..., Path],
+) -> None:
+    folder = picture_folder(per_class=8)
+    for name in ("red", "blue"):
+        Image.open(folder / name / "0.png").save(folder / name / "near.jpg", quality=95)
+    data = featx.read_dataset(folder)
+    found = compare(
+        {
+            "colours": make_pipeline(FunctionTransformer(_mean_colours), LogisticRegression()),
+            "network": make_pipeline(featx.ImageFeatures(cache=None, device="cpu"), LogisticRegression()),
+        },
+        data.samples,
+        data.labels,
+        cv=2,
+        **FEW,
+    )
+    assert [each.name for each in found.evaluations] == ["colours", "network"]
+    assert [each.n_units for each in found.evaluations] == [16, 16]  # 18 pictures, two of them twice
+    network, colours = (found.evaluations[at]["accuracy"].value for at in (1, 0))
+    assert found.difference("network", "colours", "accuracy").value == pytest.approx(network - colours)
+
+
 def test_unreadable_pictures_are_left_out_and_told(
     tmp_path: Path, picture_folder: Callable[..., Path]
 ) -> None:
@@ -380,7 +407,7 @@ def test_unreadable_pictures_are_left_out_and_told(
     assert [error.name for error in found.skipped] == [str(broken)]
 
 
-def test_a_saved_model_is_judged_on_new_samples(picture_folder: Callable[..., Path]) -> None:
+def test_a_finished_model_is_judged_as_it_is(picture_folder: Callable[..., Path]) -> None:
     data = featx.read_dataset(picture_folder(per_class=8))
     model = Pipeline(
         [("features", featx.ImageFeatures(cache=None, device="cpu")), ("head", featx.make_head("logistic"))]
@@ -388,7 +415,7 @@ def test_a_saved_model_is_judged_on_new_samples(picture_folder: Callable[..., Pa
     found = evaluate(model, data, cv="prefit", **FEW)
     assert found["accuracy"].value == pytest.approx(np.mean(model.predict(data.samples) == data.labels))
     assert found.fits == ()
-    assert found.main.part == "new samples"
+    assert found.main.part == "as given"  # nobody said what it was trained on
 
 
 def test_a_judged_model_is_not_fitted_again_in_any_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 import featx
+from featx.errors import LeakWarning
 from featx.evaluation.leaks import Leak
 from featx.reporting.evaluations import Evaluation
 from featx.reporting.wording import covers, guessing, leak_words, number, protocol, with_interval
+from featx.store.digest import digest_array, keys_array
 
 
 def said(found: Evaluation) -> str:
@@ -43,9 +46,29 @@ def test_a_split_and_a_finished_model(right: Evaluation) -> None:
         in said(found)
     )
     fitted = featx.make_head("logistic").fit(X, y)
-    assert "nothing was fitted here, and featx cannot see what it was trained on." in said(
-        featx.evaluate(fitted, X, y, cv="prefit", **few)
+    words = said(featx.evaluate(fitted, X, y, cv="prefit", **few))
+    assert (
+        "nothing was fitted here. Whether the model was trained on some of these samples could not be"
+        in words
     )
+
+
+@pytest.mark.parametrize(
+    ("n_known", "words"),
+    [
+        (0, "It was trained on none of them, by the exact content of its training samples."),
+        (7, "It was trained on 7 of them."),
+        (30, "It was trained on every one of them: no sample here is new to it."),
+    ],
+)
+def test_what_a_finished_model_knows(n_known: int, words: str) -> None:
+    X, y = np.random.default_rng(0).normal(size=(30, 2)), [0, 1] * 15
+    known = keys_array(digest_array(row) for row in X[:n_known])
+    fitted = featx.make_head("logistic").fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeakWarning)
+        found = featx.evaluate(fitted, X, y, cv="prefit", training_keys=known, n_bootstrap=100)
+    assert words in said(found)
 
 
 def test_what_was_chosen_inside_is_said(two: Evaluation, right: Evaluation) -> None:
