@@ -16,6 +16,7 @@ from featx.backbone_features import BackboneFeatures
 from featx.errors import ParameterError, SampleError, without_advice
 from featx.evaluation.folds import check_groups
 from featx.evaluation.outcomes import aggregate_rows, check_how, pooled_proba
+from featx.evaluation.subjects import Parted
 from featx.inputs.samples import sample_name
 from featx.store.store import EmbeddingStore
 
@@ -92,7 +93,7 @@ def predict(
     ----------
     model : path or estimator
         An artefact's folder, or a fitted Pipeline whose first step is an :class:`featx.ImageFeatures` or
-        :class:`featx.TextFeatures`, or a search over one.
+        :class:`featx.TextFeatures`, an :class:`featx.AugmentedClassifier`, or a search over one.
     samples : sequence of images or texts
         What that step takes.
     groups : sequence of n labels, optional
@@ -121,8 +122,13 @@ def predict(
     saved = isinstance(model, str | os.PathLike)
     pipeline: Any = load(model, device=device, cache=cache) if saved else model
     pipeline = getattr(pipeline, "best_estimator_", pipeline)
+    augmented = pipeline if isinstance(pipeline, Parted) else None
     transformer = pipeline[0] if isinstance(pipeline, Pipeline) else None
-    if not isinstance(transformer, BackboneFeatures) or len(pipeline) < 2:
+    if augmented is not None:
+        transformer, head = augmented.parts(fitted=True)
+    elif isinstance(transformer, BackboneFeatures) and len(pipeline) > 1:
+        head = pipeline[1:]
+    else:
         found = (
             type(pipeline).__name__
             if transformer is None
@@ -138,19 +144,22 @@ def predict(
         chosen["device"] = device
     transformer = _with(transformer, **chosen)
     given = transformer.samples_of(samples)
-    extraction = transformer.extract(given)
-    head = pipeline[1:]
-    n = len(extraction.vectors)
+    if augmented is not None:
+        extraction, vectors = augmented.vectors_of(transformer, given, training=False)
+    else:
+        extraction = transformer.extract(given)
+        vectors = extraction.vectors
+    n = len(vectors)
     good = np.asarray([i for i in range(n) if i not in extraction.errors], dtype=np.intp)
     labels = np.full(n, None, dtype=object)
     probabilities: NDArray[np.float64] | None = None
-    classes = np.asarray(getattr(pipeline[-1], "classes_", ()))
+    classes = np.asarray(getattr(head, "classes_", ()))
     if len(good):
-        labels[good] = head.predict(extraction.vectors[good])
+        labels[good] = head.predict(vectors[good])
     if hasattr(head, "predict_proba"):
         probabilities = np.full((n, len(classes)), np.nan)
         if len(good):
-            probabilities[good] = head.predict_proba(extraction.vectors[good])
+            probabilities[good] = head.predict_proba(vectors[good])
     of_samples = Predictions(
         names=[sample_name(sample, i) for i, sample in enumerate(given)],
         labels=labels,

@@ -416,6 +416,21 @@ def test_what_is_saved_predicts_the_same_when_loaded(
     np.testing.assert_array_equal(refitted.predict_proba(paths), model.predict_proba(paths))
 
 
+@pytest.mark.parametrize("tta", [False, True])
+def test_predict_takes_a_saved_one(
+    tta: bool, model: AugmentedClassifier, paths: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    model.set_params(tta=tta).fit(paths, labels)
+    folder = featx.save(model, tmp_path / "model")
+    found = featx.predict(folder, [*paths, str(broken)], cache=None, skip_unreadable=True)
+    assert found.labels.tolist() == [*model.predict(paths).tolist(), None]
+    assert found.probabilities is not None
+    # Batches of another size move float32 sums.
+    np.testing.assert_allclose(found.probabilities[:-1], model.predict_proba(paths), atol=1e-5)
+
+
 def test_methods_are_those_of_the_head(
     model: AugmentedClassifier, paths: list[str], labels: list[str]
 ) -> None:
