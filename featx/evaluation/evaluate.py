@@ -21,7 +21,7 @@ from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.plans import Plan
 from featx.evaluation.predictors import Predictors
-from featx.evaluation.subjects import embed_once, read_data
+from featx.evaluation.subjects import embed_once, embeds, read_data
 from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
@@ -197,15 +197,18 @@ def compare(
     )
     if isinstance(estimators, str) or not named:
         raise ParameterError("compare: expected estimators by name, or a list of them.")
-    evaluations: list[Evaluation] = []
-    asked, known = asked_of(settings), dict[str, Findings]()
-    for title, estimator in named:
+    asked, known = asked_of(settings), dict[tuple[str, ...], Findings]()
+    grids = [(param_grids or {}).get(title or "", asked.param_grid) for title, _ in named]
+    # Near-copies are found by vectors: whoever has some comes first, and the others get the same folds and draws.
+    order = sorted(range(len(named)), key=lambda at: not embeds(named[at][1], grids[at]))
+    found: dict[int, Evaluation] = {}
+    for at in order:
+        title, estimator = named[at]
         with warnings.catch_warnings():
-            if evaluations:  # every leak was said once
+            if found:  # every leak was said once
                 warnings.simplefilter("ignore", FeatxWarning)
-            grid = (param_grids or {}).get(title or "", asked.param_grid)
-            found = _evaluated(estimator, X, y, replace(asked, param_grid=grid, name=title), known)
-        evaluations.append(found)
+            found[at] = _evaluated(estimator, X, y, replace(asked, param_grid=grids[at], name=title), known)
+    evaluations = [found[at] for at in range(len(named))]
     names = [evaluation.name for evaluation in evaluations]
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
@@ -213,8 +216,11 @@ def compare(
     return Comparison(evaluations=tuple(evaluations))
 
 
-def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Findings]) -> Evaluation:
-    """See :func:`evaluate`. ``known``: what was found in data, by their digest; what is found now is put into it."""
+def _evaluated(
+    estimator: Any, X: Any, y: Any, asked: Asked, known: dict[tuple[str, ...], Findings]
+) -> Evaluation:
+    """See :func:`evaluate`. ``known``: what was found in these data, by the names of the samples that could be read; what is
+    found now is put into it."""
     check_asked(asked)
     model = make_head(estimator) if isinstance(estimator, str) else estimator
     data = read_data(X, y, groups=asked.groups, split=asked.split)
@@ -222,7 +228,7 @@ def _evaluated(estimator: Any, X: Any, y: Any, asked: Asked, known: dict[str, Fi
         model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
     )
     task = task_of(subject, asked)
-    key = subject.digest()
+    key = subject.names
     if key not in known:
         known[key] = find_leaks(subject, training_keys=asked.training_keys, verbose=asked.verbose)
     found = known[key].under(asked.on_leak)

@@ -29,7 +29,7 @@ from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
 from featx.store.digest import digest_array, digest_json, digest_text, keys_array
 
-__all__ = ["Data", "Subject", "embed_once", "features_of", "read_data"]
+__all__ = ["Data", "Subject", "embed_once", "embeds", "features_of", "read_data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,8 +53,10 @@ class Parted(Protocol):
         """Its features, and what it fits on vectors."""
         ...
 
-    def vectors_of(self, features: BackboneFeatures, X: Any, *, training: bool) -> tuple[Extraction, Any]:
-        """The samples embedded once, and what it fits on, a row a sample."""
+    def vectors_of(
+        self, features: BackboneFeatures, X: Any, *, training: bool | NDArray[np.bool_]
+    ) -> tuple[Extraction, Any]:
+        """The samples embedded once, and what it fits on, a row a sample; `training`: whether, or which ones, it is fitted on."""
         ...
 
 
@@ -215,7 +217,8 @@ def embed_once(
     if not prefit:
         transformer = clone(transformer).set_params(verbose=verbose).fit(None)
     if isinstance(estimator, Parted):
-        extraction, vectors = estimator.vectors_of(transformer, data.X, training=not prefit)
+        learned = not prefit if split is None or prefit else split == TRAIN
+        extraction, vectors = estimator.vectors_of(transformer, data.X, training=learned)
     else:
         extraction = transformer.extract(data.X)
         vectors = extraction.vectors
@@ -237,6 +240,11 @@ def features_of(estimator: Any) -> BackboneFeatures | None:
     """The fitted features transformer of an estimator of samples, also of the best one of a search; None without one."""
     parted = _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
     return None if parted is None else parted[0]
+
+
+def embeds(estimator: Any, grid: Mapping[str, Any] | None) -> bool:
+    """Whether vectors of such an estimator are computed once, before anything is fitted."""
+    return _parted(estimator, grid, fitted=False) is not None
 
 
 def _parted(
