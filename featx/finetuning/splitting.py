@@ -102,7 +102,7 @@ def split_backbone(backbone: Backbone, space: FeatureSpace, boundary: str | floa
     cut = _Cut.of(backbone, replace(space, precision="float32"))
     if not cut.trained:
         raise ParameterError(f"tap {space.tap!r}: nothing before it can be trained.")
-    if boundary is None or boundary == 1:
+    if boundary is None or (boundary == 1 and not isinstance(boundary, bool)):
         numbers = sum(cut.sizes[name] for name in cut.trained)
         whole: tuple[Boundary, ...] = ()
         return Split(

@@ -28,7 +28,7 @@ from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.shapes import is_stored_outside
 from featx.backbones.sources import CARD_NAME
 from featx.backbones.text_preprocess import published_files
-from featx.errors import ConversionError, GraphError
+from featx.errors import ConversionError, GraphError, ParameterError
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.finetuning.agreement import difference, tolerance
 from featx.finetuning.graph_module import GraphModule
@@ -80,6 +80,8 @@ def write_back(
 
     Raises
     ------
+    ParameterError
+        The module is not of this split.
     ConversionError
         The written graph does not compute what the module does, or lost a tap.
     GraphError
@@ -89,6 +91,10 @@ def write_back(
     OutputError
         The folder cannot be written, or is there already.
     """
+    if tuple(name for name, _ in module.named_initialisers()) != split.trainable:
+        raise ParameterError(
+            "module: made from another split; its weights are not those that this one trains."
+        )
     target = Path(os.path.abspath(Path(out).expanduser()))
     replaceable(target, overwrite=overwrite)
     backbone = split.backbone
