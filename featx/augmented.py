@@ -180,10 +180,15 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
         return clone(self.features), ViewHead(self.head, tta=self.tta)
 
     def vectors_of(
-        self, features: BackboneFeatures, X: Any, *, training: bool
+        self, features: BackboneFeatures, X: Any, *, training: bool | NDArray[np.bool_]
     ) -> tuple[Extraction, NDArray[np.float32]]:
-        """Vectors (n, v, d) by fitted features, pictures as they are first: v is 1 but for training and with `tta`."""
-        return extract_views(features, X, self._views() if training or self.tta else ())
+        """Vectors (n, v, d) by fitted features, pictures as they are first: v is 1 but for training and with `tta`.
+
+        Without `tta`, and where `training` says of each sample whether it is trained on, views of the others are NaN.
+        """
+        wanted = training if isinstance(training, np.ndarray) and not self.tta else None
+        views = self._views() if self.tta or np.any(training) else ()
+        return extract_views(features, X, views, wanted=wanted)
 
     def _vectors(self, X: Any) -> NDArray[np.float32]:
         return self.vectors_of(self.features_, X, training=False)[1]

@@ -27,7 +27,7 @@ _SMALLEST_BLOCK = 64
 
 
 def extract_views(
-    features: BackboneFeatures, X: Any, views: Sequence[View]
+    features: BackboneFeatures, X: Any, views: Sequence[View], *, wanted: NDArray[np.bool_] | None = None
 ) -> tuple[Extraction, NDArray[np.float32]]:
     """Vectors of pictures as they are, and of views of them.
 
@@ -37,13 +37,15 @@ def extract_views(
         Fitted. Its store is asked first, and keeps what is computed.
     X : sequence of samples
     views : sequence of View
+    wanted : ndarray of bool, shape (n,), optional
+        Of which pictures views are made; None makes them of all.
 
     Returns
     -------
     clean : Extraction
         Of the pictures as they are, with keys and failures.
     vectors : ndarray of float32, shape (n, 1 + len(views), d)
-        Those of `clean` first; rows of NaN where a sample failed, with ``on_error="nan"``.
+        Those of `clean` first; NaN where a sample failed, with ``on_error="nan"``, and in views that are not wanted.
 
     Raises
     ------
@@ -70,7 +72,9 @@ def extract_views(
         dataclasses.replace(plan, source=_remembering(plan, fitted))
         for plan in features.plans_of([dataclasses.replace(pixels, view=view) for view in views])
     ]
-    good = np.asarray([i for i in range(len(samples)) if i not in clean.errors], dtype=np.intp)
+    made = np.ones(len(samples), dtype=np.bool_) if wanted is None else wanted.copy()
+    made[list(clean.errors)] = False
+    good = np.flatnonzero(made)
     height, width = pixels.output_size or _COMMON_PX
     block = max(_SMALLEST_BLOCK, FITTED_BYTES // (3 * height * width))
     enabled = bool(features.verbose)

@@ -316,6 +316,20 @@ def test_evaluate_fits_on_views_and_judges_pictures_as_they_are(
     assert "near" in " ".join(found.looked_for)
 
 
+def test_evaluate_makes_views_of_the_training_part_alone(
+    model: AugmentedClassifier, paths: list[str], labels: list[str]
+) -> None:
+    split = ["train"] * 14 + ["test"] * 8 + [""] * 2
+    with counted_rows() as rows:
+        found = featx.evaluate(model, paths, labels, split=split, n_bootstrap=100)
+        assert rows.n == 24 + 3 * 14
+    alone = clone(model).fit(paths[:14], labels[:14])
+    assert found["accuracy"].value == alone.score(paths[14:22], labels[14:22])
+    with counted_rows() as rows:
+        featx.evaluate(clone(model).set_params(tta=True), paths, labels, split=split, n_bootstrap=100)
+        assert rows.n == 3 * 10
+
+
 def test_evaluate_without_a_cache_computes_each_view_once_too(
     model: AugmentedClassifier, paths: list[str], labels: list[str]
 ) -> None:
@@ -414,6 +428,20 @@ def test_what_is_saved_predicts_the_same_when_loaded(
     assert Augment.from_dict(loaded.augment) == FLIPS
     refitted = clone(loaded).fit(paths, labels)
     np.testing.assert_array_equal(refitted.predict_proba(paths), model.predict_proba(paths))
+
+
+def test_a_saved_pipeline_of_one_view_is_of_that_view_and_says_so(
+    features: ImageFeatures, paths: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    own = features.fit(None).backbone_.pixels()
+    features.set_params(preprocess=dataclasses.replace(own, view=View(FLIPS, 2, seed=5)))
+    model = Pipeline([("features", features), ("head", make_head("logistic"))]).fit(paths, labels)
+    folder = featx.save(model, tmp_path / "model")
+    assert "view 2 (seed 5) of Augment(rotation_range=20.0" in (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
+    loaded = featx.load(folder, cache=None)
+    np.testing.assert_array_equal(loaded.predict_proba(paths), model.predict_proba(paths))
 
 
 @pytest.mark.parametrize("tta", [False, True])

@@ -6,6 +6,7 @@ from typing import Any
 
 from featx.artifact.format import TRAINING_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord
+from featx.backbones.augment import View
 from featx.backbones.backbone import FeatureSpace
 from featx.backbones.window import Window
 
@@ -39,6 +40,9 @@ def space_in_words(space: FeatureSpace, backbone: str, n_features: int) -> str:
         steps.append(f"centre of {crop[0]} x {crop[1]} px")
     if "window" in preprocess:
         steps.append(f"deep images shown through a window of {Window.from_dict(preprocess['window'])}")
+    if "view" in preprocess:
+        view = View.from_dict(preprocess["view"])
+        steps.append(f"view {view.number} (seed {view.seed}) of {view.augment}")
     steps.append(
         f"{preprocess.get('channel_order', 'rgb').upper()}, {preprocess.get('decode', 'exact')} decoding"
     )

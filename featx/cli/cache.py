@@ -232,7 +232,8 @@ def _words(description: Mapping[str, Any] | None) -> str:
     window = "".join(
         f" {name} {shown[name]:g}" for name in ("center", "width", "low", "high") if name in shown
     )
-    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}{window}".strip()
+    view = f" view {pixels['view']['number']}" if pixels.get("view") else ""
+    return f"{description.get('backbone', '')} {space['tap']} {space['pooling']} {space['precision']}{at}{window}{view}".strip()
 
 
 def _ago(then_s: float) -> str:
