@@ -208,7 +208,7 @@ def folds(evaluation: Evaluation) -> Markup | None:
     thresholds = list(dict.fromkeys(key for fit in evaluation.fits for key in fit.thresholds))
     several = len(evaluation.fits) > 1
     columns = [
-        "fold",
+        *(["fold"] if several else []),
         "training",
         "test",
         *([figure_of(name).title] if several else []),
@@ -223,7 +223,7 @@ def folds(evaluation: Evaluation) -> Markup | None:
             reached = number(float(measure(main.outcomes.take(mine), positive=positive)[name][0]))
         rows.append(
             [
-                str(at + 1),
+                *([str(at + 1)] if several else []),
                 f"{fit.n_train:,}",
                 f"{fit.n_test:,}",
                 *([reached] if several else []),
@@ -231,8 +231,9 @@ def folds(evaluation: Evaluation) -> Markup | None:
                 *(number(fit.thresholds.get(key)) for key in thresholds),
             ]
         )
-    caption = f"{noun(evaluation).capitalize()}s, choices made in training, and what was reached"
-    return joined([element("h2", "Folds"), table(caption, columns, rows)])
+    caption = f"{noun(evaluation).capitalize()}s, choices made in training"
+    caption += ", and what was reached" if several else ""
+    return joined([element("h2", "Folds" if several else "Fitted once"), table(caption, columns, rows)])
 
 
 def repeat(evaluation: Evaluation, versions: Sequence[tuple[str, str]]) -> Markup:
