@@ -110,6 +110,7 @@ def _compared(comparison: Comparison) -> Markup:
                 size_in=(3.8, height_in),
             )
         )
+    same = "judged on the same folds" if len(best.fits) > 1 else "fitted and judged on the same samples"
     return joined(
         [
             element("h2", "Side by side"),
@@ -122,7 +123,7 @@ def _compared(comparison: Comparison) -> Markup:
             element("div", *drawn, class_="charts"),
             element(
                 "p",
-                f"All were {'judged on the same folds' if len(best.fits) > 1 else 'fitted and judged on the same samples'}. The best is the one with the highest {title} ({number(best[name].value)}); "
+                f"All were {same}. The best is the one with the highest {title} ({number(best[name].value)}); "
                 "the best of several figures flatters itself, the more so the more were compared.",
             ),
         ]
