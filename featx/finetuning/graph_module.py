@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,7 @@ class GraphModule(torch.nn.Module):
         self._constants = {f"constant:{slot}": slot for slot in self._program.on_device}
         for key, slot in self._constants.items():
             self.register_buffer(key, self._program.on_device[slot], persistent=False)
+        self._program = replace(self._program, on_device={})  # the buffers go where the module goes
         self._by_shape: OrderedDict[Any, list[Tensor]] = OrderedDict()
 
     @classmethod
@@ -169,7 +171,7 @@ class GraphModule(torch.nn.Module):
             *(tensor.shape for tensor in inputs),
             device,
             torch.is_inference_mode_enabled(),
-            torch.is_autocast_enabled(device.type),
+            torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type),
         )
         known = self._by_shape.get(key)
         if known is None:

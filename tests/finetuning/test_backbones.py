@@ -128,3 +128,9 @@ def test_exported_families_agree_whole_and_split(
     assert np.abs(found.detach().numpy() - expected).max() <= FLOAT32 * np.abs(expected).max()
     found.square().sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
+    # Where every tensor has to be on the module's own device, as on a GPU; on this one nothing is computed.
+    module.to("meta")
+    for _ in range(2):
+        (elsewhere,) = module(*(torch.from_numpy(given[name]).to("meta") for name in module.input_names))
+        assert elsewhere.device.type == "meta"
+        assert elsewhere.shape == found.shape
