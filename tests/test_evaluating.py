@@ -229,3 +229,31 @@ def test_labels_that_are_numbers_in_the_model_are_explained(photos: featx.Datase
         evaluate_model(tmp_path / "model", photos)
     with pytest.raises(DatasetError, match="Labels of a file are text"):
         evaluate_model(tmp_path / "model", replace(photos, labels=codes.astype(str)))
+
+
+# --- real pictures ---
+
+
+def test_what_was_held_out_of_a_training_is_what_its_model_does_not_know(
+    data: Path, weights: Path, tmp_path: Path
+) -> None:
+    """With the split forgotten, the figures of the held-out part come back, and those of everything flatter."""
+    trained = featx.train(
+        data / "hymenoptera_small",
+        backbone=weights / "mobilenet_v2",
+        heads=("logistic",),
+        out=tmp_path / "model",
+        cache=tmp_path / "cache",
+    )
+    with pytest.warns(LeakWarning, match="trained on 245 of these 398 samples"):
+        found = evaluate_model(
+            tmp_path / "model",
+            data / "hymenoptera_small",
+            ignore_split=True,
+            cache=tmp_path / "cache",
+            **FEW,
+        )
+    unseen, given = found.judgements
+    assert (len(unseen.outcomes), len(given.outcomes)) == (153, 398)
+    assert unseen.figures["accuracy"].value == pytest.approx(trained.held_out["val"]["accuracy"], abs=1e-12)
+    assert given.figures["accuracy"].value > unseen.figures["accuracy"].value + 0.02
