@@ -27,7 +27,7 @@ from featx.backbones.graph import external_files
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.shapes import is_stored_outside
 from featx.backbones.sources import CARD_NAME
-from featx.backbones.text_preprocess import published_files
+from featx.backbones.text_preprocess import TextPreprocess, published_files
 from featx.errors import ConversionError, GraphError, ParameterError
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.finetuning.agreement import difference, tolerance
@@ -103,7 +103,7 @@ def write_back(
         backbone.verify()  # what was copied is what was opened
         _copy_description(backbone, stage)
         written = Backbone.open(stage, modality=backbone.info.modality)
-        found = _agreement(module, split, written)
+        found = _agreement(module, split, Backbone.open(written, preprocess=backbone.preprocess))
         values = dict(card or {}) | _card(split, written, found, name or target.name)
         write_files({CARD_NAME: json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"}, stage)
     return target
@@ -159,11 +159,17 @@ def _copy_description(backbone: Backbone, folder: Path) -> None:
     if backbone.info.modality == "image" and not (folder / _CONFIG_NAME).is_file():
         text = json.dumps(backbone.pixels().to_config(), indent=2) + "\n"
         write_files({_CONFIG_NAME: text.encode()}, folder)
+    # What a user set for texts, a prompt or a shorter input, is theirs to set again; of pictures the configuration holds all.
+    published = (
+        TextPreprocess.from_folder(backbone.folder)
+        if backbone.info.modality == "text"
+        else backbone.preprocess
+    )
     made = Backbone.open(folder, modality=backbone.info.modality).preprocess
-    if made != backbone.preprocess:
+    if made != published:
         raise ConversionError(
-            f"{backbone.folder}: the preprocessing cannot be said by the files of a folder: {backbone.preprocess} would become "
-            f"{made}. Fine-tune with the preprocessing of the folder."
+            f"{backbone.folder}: its preprocessing would change with its files copied: {published} would become {made}. Repair "
+            "the configurations of the folder."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ def test_texts_take_their_tokenizer_along(tmp_path: Path) -> None:
     assert_written(backbone, module, split, folder)
     assert (folder / "tokenizer.json").read_bytes() == (backbone.folder / "tokenizer.json").read_bytes()
     assert (folder / "1_Pooling" / "config.json").is_file()
+
+
+def test_what_a_user_set_for_texts_stays_out_of_the_folder(tmp_path: Path) -> None:
+    opened = Backbone.open(tiny_text_backbone(tmp_path / "text"))
+    asked = Backbone.open(opened, preprocess=replace(opened.text(), normalize=True, max_length=9))
+    module, split = trained(asked)
+    assert Backbone.open(write_back(module, split, tmp_path / "tuned")).preprocess == opened.preprocess
 
 
 def test_float16_is_written_back_as_float16(weights: Path, tmp_path: Path) -> None:
