@@ -39,7 +39,7 @@ def list_(
     here: Annotated[bool, typer.Option("--here", help="Only those on this machine.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List backbones that have a name, and how to get those that are not here.
+    """List backbones that have a name, and how to get them.
 
     here: nothing to do. pull: featx backbones pull NAME. export: needs torch; featx backbones export SOURCE FOLDER.
     """

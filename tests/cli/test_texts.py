@@ -74,8 +74,8 @@ def test_words_tables_and_lines_are_predicted(
 
 
 def test_a_table_that_is_not_there_is_no_text(refused: Any, model: Path) -> None:
-    assert "no such folder or file" in refused("predict", model, "absent.csv")
-    assert "no such folder or file" in refused("predict", model, "absent.txt")
+    assert "absent.csv: no such file. Give texts" in refused("predict", model, "absent.csv")
+    assert "absent.txt: no such file" in refused("predict", model, "absent.txt")
 
 
 def test_a_column_of_another_name(featx: Any, messages: Path, encoder: Path, tmp_path: Path) -> None:

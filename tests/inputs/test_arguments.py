@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from featx.errors import DatasetError, FeatxWarning
 from featx.inputs.arguments import images_of, texts_of
+from featx.inputs.folders import is_image
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,11 @@ class TestTexts:
     @given(
         st.lists(
             st.text().filter(
-                lambda text: not text.lower().endswith((".csv", ".tsv", ".txt")) and not os.path.exists(text)
+                lambda text: (
+                    not text.lower().endswith((".csv", ".tsv", ".txt"))
+                    and not is_image(text)
+                    and not os.path.exists(text)
+                )
             )
         )
     )
