@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import NodeProto
 from torch import Tensor
 
 from featx.errors import ParameterError
@@ -37,6 +38,8 @@ _MOST_SHAPES = 16  # texts come in many lengths; the tensors kept for each are s
 
 class GraphModule(torch.nn.Module):
     """An ONNX graph as a module.
+
+    It is copied with :func:`copy.deepcopy`; it is not pickled: keep :meth:`arrays`, or its ``state_dict``.
 
     Parameters
     ----------
@@ -104,7 +107,7 @@ class GraphModule(torch.nn.Module):
             constants=constants,
             dtype=dtype,
         )
-        self._turns_maps = any(node.op_type == "Conv" for node in nodes)
+        self._maps = _maps_among(self.input_names, nodes)
         self._names = {_mangled(name): name for name in parameters}
         self._slots = {_mangled(name): slot for name, slot in self._program.parameters.items()}
         for name, parameter in parameters.items():
@@ -157,8 +160,9 @@ class GraphModule(torch.nn.Module):
             )
         program = self._program
         slots: list[Any] = [None] * program.n_slots
-        for slot, tensor in zip(program.inputs, inputs, strict=True):
-            slots[slot] = self._laid_out(tensor)
+        for name, slot, tensor in zip(self.input_names, program.inputs, inputs, strict=True):
+            is_map = name in self._maps and tensor.ndim == 4
+            slots[slot] = tensor.contiguous(memory_format=torch.channels_last) if is_map else tensor
         for slot, tensor in program.on_host.items():
             slots[slot] = tensor
         for name, slot in self._constants.items():
@@ -185,12 +189,6 @@ class GraphModule(torch.nn.Module):
                 slots[slot] = tensor
             self._run(program.data_steps, slots, device)
         return tuple(slots[slot] for slot in program.outputs)
-
-    def _laid_out(self, tensor: Tensor) -> Tensor:
-        """Maps with their channels last, which convolutions are fastest on; a batch of pixels lies so as it comes."""
-        if self._turns_maps and tensor.ndim == 4 and tensor.is_floating_point():
-            return tensor.contiguous(memory_format=torch.channels_last)
-        return tensor
 
     def _run(self, steps: Sequence[Any], slots: list[Any], device: torch.device) -> None:
         for step in steps:
@@ -224,6 +222,21 @@ class GraphModule(torch.nn.Module):
 def _mangled(name: str) -> str:
     """A weight's name as torch takes one, without dots; the rules of percent encoding make it reversible."""
     return _PREFIX + name.replace("%", "%25").replace(".", "%2E")
+
+
+def _maps_among(inputs: Sequence[str], nodes: Sequence[NodeProto]) -> set[str]:
+    """Inputs that are maps with their channels first; pixels, and maps of an NHWC graph, lie well until they are turned."""
+    if not any(node.op_type == "Conv" for node in nodes):
+        return set()
+    names = {name: name for name in inputs}
+    turned = set()
+    for node in nodes:
+        taken = names.get(node.input[0]) if node.input else None
+        if taken is not None and node.op_type in ("Cast", "Identity"):
+            names[node.output[0]] = taken
+        elif taken is not None and node.op_type == "Transpose":
+            turned.add(taken)
+    return set(inputs) - turned
 
 
 def _as_read_best(tensor: Tensor) -> Tensor:

@@ -103,18 +103,16 @@ def split_backbone(backbone: Backbone, space: FeatureSpace, boundary: str | floa
     if not cut.trained:
         raise ParameterError(f"tap {space.tap!r}: nothing before it can be trained.")
     if boundary is None or (boundary == 1 and not isinstance(boundary, bool)):
-        numbers = sum(cut.sizes[name] for name in cut.trained)
-        whole: tuple[Boundary, ...] = ()
         return Split(
             backbone=backbone,
             space=space,
             source=cut.source,
-            boundary=whole,
+            boundary=(),
             prefix=None,
             suffix=cut.model,
             trainable=cut.trained,
             frozen=(),
-            n_trainable=numbers,
+            n_trainable=sum(cut.sizes[name] for name in cut.trained),
             n_frozen=0,
         )
     found = _named(cut, boundary, space, backbone) if isinstance(boundary, str) else _shared(cut, boundary)

@@ -231,6 +231,16 @@ def test_pixels_run_with_channels_last(tmp_path: Path) -> None:
     assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_maps_that_come_with_their_channels_first_are_turned_and_others_are_not(graphs: ModuleType) -> None:
+    first = GraphModule(convolutions(), outputs=["c"])
+    assert first(torch.randn(2, 3, 6, 6))[0].is_contiguous(memory_format=torch.channels_last)
+    keras = graphs.keras()
+    turned = next(node for node in keras.graph.node if node.op_type == "Transpose").output[0]
+    (maps,) = GraphModule(keras, outputs=[turned])(torch.randn(2, 32, 32, 3))
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    assert maps.shape[1] == 3
+
+
 def test_copies_train_on_their_own() -> None:
     module = GraphModule(convolutions())
     other = copy.deepcopy(module)

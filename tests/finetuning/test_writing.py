@@ -19,6 +19,7 @@ from featx.backbones.checking import check
 from featx.backbones.golden import spaces_of
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import ConversionError, DigestMismatchError, GraphError, OutputError, ParameterError
+from featx.features import ImageFeatures
 from featx.finetuning.frozen import open_frozen
 from featx.finetuning.graph_module import GraphModule
 from featx.finetuning.splitting import Split, split_backbone
@@ -82,6 +83,33 @@ def test_of_a_whole_network_only_the_trained_weights_change(tmp_path: Path) -> N
     assert card["agreement"]["found"] <= 1e-4
     assert {found.status for found in check(folder)} <= {"ok", "note"}
     assert next(found.status for found in check(folder) if found.name == "golden") == "ok"
+
+
+def test_a_network_that_learned_gives_what_it_learned_as_features(tmp_path: Path) -> None:
+    backbone = Backbone.open(tiny_backbone(tmp_path / "net", size_px=32))
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    labels = torch.from_numpy((pictures[..., 0].mean(axis=(1, 2)) > 127).astype(np.int64))
+    split = split_backbone(backbone, backbone.space(), "stage1")
+    module = GraphModule.of(split)
+    frozen = tuple(torch.from_numpy(one) for one in open_frozen(split, Device("cpu")).run(pictures))
+    torch.manual_seed(0)
+    head = torch.nn.Linear(backbone.n_features(split.space), 2)
+    optimiser = torch.optim.AdamW([*module.parameters(), *head.parameters()], lr=3e-2)
+    losses = []
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(head(module(*frozen)[0]), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    folder = write_back(module, split, tmp_path / "tuned")
+    vectors = ImageFeatures(str(folder), cache=None).fit_transform(list(pictures))
+    with torch.no_grad():
+        expected = module(*frozen)[0].numpy()
+    # float32 that is summed in another order, in a network of a few layers
+    np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_behind_a_boundary_the_frozen_weights_stay(tmp_path: Path) -> None:
