@@ -80,24 +80,9 @@ class GraphModule(torch.nn.Module):
         self.output_names = tuple(outputs or (value.name for value in model.graph.output))
         nodes = needed_nodes(model.graph.node, self.output_names)
         refuse_unsupported(nodes)
-        protos = weight_protos(model)
-        files = external or {}
-        if trainable is None:
-            trainable = trained_weights(model, lambda proto: read_weight(proto, files))
-        for name in trainable:
-            if name not in protos or protos[name].data_type not in FLOATS:
-                raise ParameterError(f"trainable: {name!r} is no floating-point weight of the graph.")
-        read = {name for node in nodes for name in node.input} | set(self.output_names)
-        made = {out for node in nodes for out in node.output}
-        self.input_names = tuple(name for name in model_inputs(model) if name in read)
-        parameters, constants = {}, {}
-        for name, proto in protos.items():
-            if name in trainable and name in read:
-                tensor = array_to_tensor(read_weight(proto, files), proto.data_type, dtype)
-                parameters[name] = torch.nn.Parameter(_as_read_best(tensor))
-            elif name in read - made:
-                tensor = array_to_tensor(read_weight(proto, files), proto.data_type, dtype)
-                constants[name] = _as_read_best(tensor)
+        self.input_names, parameters, constants = _read(
+            model, nodes, self.output_names, external or {}, trainable, dtype
+        )
         self._program = compile_program(
             [node for node in nodes if parameters.keys().isdisjoint(node.output)],
             opsets(model),
@@ -185,6 +170,7 @@ class GraphModule(torch.nn.Module):
                 while len(self._by_shape) > _MOST_SHAPES:
                     self._by_shape.popitem(last=False)
         else:
+            self._by_shape.move_to_end(key)
             for slot, tensor in zip(program.kept, known, strict=True):
                 slots[slot] = tensor
             self._run(program.data_steps, slots, device)
@@ -217,6 +203,38 @@ class GraphModule(torch.nn.Module):
         return (
             f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}; {len(self._names)} parameters"
         )
+
+
+def _read(
+    model: onnx.ModelProto,
+    nodes: Sequence[NodeProto],
+    outputs: Sequence[str],
+    external: Mapping[str, NDArray[np.uint8]],
+    trainable: Collection[str] | None,
+    dtype: torch.dtype,
+) -> tuple[tuple[str, ...], dict[str, torch.nn.Parameter], dict[str, Tensor]]:
+    """The inputs that the nodes take, the weights that become parameters, and those that are constants, by name."""
+    protos = weight_protos(model)
+    if trainable is None:
+        trainable = trained_weights(model, lambda proto: read_weight(proto, external))
+    for name in trainable:
+        if name not in protos or protos[name].data_type not in FLOATS:
+            raise ParameterError(f"trainable: {name!r} is no floating-point weight of the graph.")
+    chosen = frozenset(trainable)
+    read = {name for node in nodes for name in node.input} | set(outputs)
+    made = {
+        out for node in nodes for out in node.output
+    }  # by Constant nodes, which are folded unless they are trained
+    parameters, constants = {}, {}
+    for name, proto in protos.items():
+        if name in read and (name in chosen or name not in made):
+            values = read_weight(proto, external)
+            tensor = _as_read_best(array_to_tensor(values, proto.data_type, dtype))
+            if name in chosen:
+                parameters[name] = torch.nn.Parameter(tensor)
+            else:
+                constants[name] = tensor
+    return tuple(name for name in model_inputs(model) if name in read), parameters, constants
 
 
 def _mangled(name: str) -> str:
