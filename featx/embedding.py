@@ -23,7 +23,7 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone, FeatureSpace
 from featx.errors import BackboneError, DatasetError, ParameterError, PreprocessError, SampleError
 from featx.features import ImageFeatures, TextFeatures
-from featx.inputs.dataset import Dataset, warn_of_empty_texts
+from featx.inputs.dataset import Dataset, count_missing, warn_of_empty_texts
 from featx.inputs.datasets import read_samples
 from featx.inputs.samples import sample_name
 from featx.outputs import check_output, npy_path, write_output
@@ -148,10 +148,14 @@ def _fit(transformer: BackboneFeatures, dataset: Dataset) -> None:
 
 
 def placed(error: SampleError, dataset: Dataset) -> SampleError:
-    """The error with the line of the data set's file that names its sample."""
+    """The error with the line of the data set's file that names its sample, and with a hint where none of its files is there."""
     if dataset.places is None or error.index is None:
         return error
-    return type(error)(error.message, index=error.index, name=error.name, place=dataset.places[error.index])
+    message = error.message
+    paths = dataset.modality == "image" and dataset.column != "digest"
+    if paths and len(dataset) > 1 and count_missing(dataset) == len(dataset):
+        message += " None of the files is there: they are looked for beside the table, or in image_root=."
+    return type(error)(message, index=error.index, name=error.name, place=dataset.places[error.index])
 
 
 def make_features(

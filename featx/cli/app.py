@@ -339,7 +339,10 @@ def embed(
         print_json({**counts, "files": names, "skipped": _skipped(result.skipped)})
         return
     _say_skipped(result.skipped)
-    say(f"{n} x {d} vectors, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}")
+    missing = f", {len(result.errors)} of them NaN" if result.errors else ""
+    say(
+        f"{n} x {d} vectors{missing}, {result.n_computed} embedded now: {', '.join(str(path) for path in written)}"
+    )
 
 
 demo.register(app)

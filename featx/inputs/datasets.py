@@ -172,6 +172,11 @@ def _read(
         return _read_texts(
             place, {name for name in names if name is not None}, labelled=label_column is not None
         )
+    if is_image(place.name):
+        raise DatasetError(
+            f"{place}: is one image, and a data set is a folder of them or a CSV that lists them in a column 'file'. Name its "
+            "folder, or list it."
+        )
     if place.suffix.lower() not in _CSV_SUFFIXES:
         raise DatasetError(
             f"{place}: expected a folder or a CSV ({', '.join(_CSV_SUFFIXES)}), found a {place.suffix or 'plain'} file. Save it "

@@ -92,6 +92,7 @@ def test_missing_files_are_refused_before_any_is_computed(both: Any, table: Any,
         )
     assert "(data.csv, line 2): no such file" in line
     assert "(23 more failed.)" in line
+    assert "None of the files is there: they are looked for beside the table, or in " in line
     assert rows.n == 0
 
 
