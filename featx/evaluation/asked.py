@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
+from sklearn.base import BaseEstimator
 
 from featx.errors import ParameterError, did_you_mean
 from featx.evaluation.out_of_fold import CALIBRATIONS, Task, Threshold
@@ -18,6 +20,7 @@ from featx.store.digest import DIGEST_BYTES
 __all__ = ["Asked", "asked_of", "check_asked", "settings_of", "task_of"]
 
 _ON_LEAK = ("group", "warn", "raise")
+_LONGEST_REPR = 100_000  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,14 +177,26 @@ def asked_of(settings: Mapping[str, Any]) -> Asked:
     return Asked(**settings)
 
 
-def settings_of(model: Any, asked: Asked) -> dict[str, Any]:
-    """Everything that decides the result beside the data, as plain values."""
-    grid = asked.param_grid
+def settings_of(model: Any, asked: Asked, subject: Subject) -> dict[str, Any]:
+    """Everything that decides the result beside the data, as plain values: parameters that nobody set included."""
+    grid, features = asked.param_grid, subject.features
+    spaces = () if features is None else features.spaces_
     return {
         **{name: getattr(asked, name) for name in _SETTINGS},
         "learning_curve": list(asked.learning_curve),
         "param_grid": None
         if grid is None
         else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
-        "estimator": repr(model),
+        "estimator": _in_full(model),
+        "features": [
+            {"backbone": features.backbone_.name, **space.to_dict()} for space in spaces if features
+        ],
     }
+
+
+def _in_full(model: Any) -> str:
+    """A model with every parameter; scikit-learn's own way leaves out those at their defaults, and cuts what is long."""
+    if not isinstance(model, BaseEstimator):
+        return repr(model)
+    with config_context(print_changed_only=False):
+        return str(model.__repr__(N_CHAR_MAX=_LONGEST_REPR))

@@ -19,6 +19,7 @@ from featx.errors import FeatxWarning, LeakError, LeakWarning, ParameterError
 from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, task_of
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
+from featx.evaluation.origins import Origin
 from featx.evaluation.plans import Plan
 from featx.evaluation.predictors import Predictors
 from featx.evaluation.subjects import embed_once, embeds, read_data
@@ -264,11 +265,13 @@ def _evaluated(
         n_units=int(units.max()) + 1,
         n_groups=None if subject.groups is None else int(subject.groups.max()) + 1,
         n_trained_on=None if found.trained is None else int(found.trained[plan.folds[0][1]].sum()),
+        trained=found.trained,
         kept_together=found.words,
         kept=() if asked.cv == "prefit" else found.kept,
-        settings=settings_of(model, asked),
+        settings=settings_of(model, asked, subject),
         spaces=subject.spaces,
         data_digest=subject.digest(),
+        origin=Origin.of(data.dataset, n_samples=len(subject.y), skipped=subject.skipped),
         names=subject.names,
         samples=subject.samples,
         modality=subject.modality,

@@ -306,7 +306,7 @@ def _length(X: Any) -> int:
 
 def _names(data: Data) -> tuple[str, ...]:
     if data.dataset is not None:
-        return tuple(data.dataset.name_of(i) for i in range(len(data.dataset)))
+        return tuple(data.dataset.listed_name(i) for i in range(len(data.dataset)))
     n = _length(data.X)
     if getattr(data.X, "ndim", 1) > 1 or hasattr(data.X, "columns"):
         return tuple(f"row {i}" for i in range(n))

@@ -97,6 +97,11 @@ class Dataset:
             return sample
         return self.places[index] if self.places is not None else f"{self.modality} {index}"
 
+    def listed_name(self, index: int) -> str:
+        """As :meth:`name_of`, a path as the folder or the table has it: relative to the root where it lies below that."""
+        name, root = self.name_of(index), os.path.join(self.root, "")
+        return name.removeprefix(root) if self.root else name
+
     @property
     def classes(self) -> list[str]:
         """The distinct labels, sorted; none where there are no labels."""

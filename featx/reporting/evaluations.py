@@ -18,6 +18,7 @@ from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
+from featx.evaluation.origins import Origin
 from featx.evaluation.out_of_fold import FoldFit
 from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 from featx.evaluation.predictors import Predictors
@@ -66,8 +67,10 @@ class Evaluation:
         Ids of the feature spaces that were used.
     data_digest : str
         Of contents, labels, groups and split: equal for the same data in the same order.
+    origin : Origin
+        Where the samples stand in the data as they were given.
     names : tuple of str
-        Of the samples.
+        Of the samples, files as the folder or the table has them.
     samples : sequence
         For pictures in the report.
     modality : {"image", "text"} or None
@@ -96,11 +99,13 @@ class Evaluation:
     settings: dict[str, Any]
     spaces: tuple[str, ...]
     data_digest: str
+    origin: Origin
     names: tuple[str, ...]
     samples: Sequence[Any]
     modality: str | None
     skipped: tuple[SampleError, ...] = ()
     n_trained_on: int | None = None
+    trained: NDArray[np.bool_] | None = None
     curve: tuple[CurvePoint, ...] = ()
     predictors: Predictors | None = None
 
