@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featx.evaluation.evaluate import compare, evaluate
     from featx.exporting import export_backbone
     from featx.features import ImageFeatures, TextFeatures
+    from featx.finetuning.classifier import FineTuneClassifier
     from featx.heads import make_head, param_grid
     from featx.inputs.dataset import Dataset
     from featx.inputs.datasets import read_dataset
@@ -43,6 +44,7 @@ _HOME = {
     "Evaluation": "featx.reporting.evaluations",
     "Evidence": "featx.attribution",
     "FeatureSpace": "featx.backbones.backbone",
+    "FineTuneClassifier": "featx.finetuning.classifier",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",
     "TextFeatures": "featx.features",
@@ -75,6 +77,7 @@ __all__ = [
     "Evaluation",
     "Evidence",
     "FeatureSpace",
+    "FineTuneClassifier",
     "ImageFeatures",
     "ImagePreprocess",
     "TextFeatures",

@@ -1,0 +1,100 @@
+"""The state of a training on disk, so that a killed one goes on where it was; removed once it has ended.
+
+A state lies in a folder named by a digest of everything that decides the run, so no other run can take it up. It is written
+whole or not at all. What nobody came back for in two weeks is swept away by the next training.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featx.errors import FeatxWarning, OutputError
+from featx.store.disk import write_once
+
+__all__ = ["Checkpoints"]
+
+_STATE = "state.pt"
+_ABANDONED_S = 14 * 24 * 3600.0
+
+
+class Checkpoints:
+    """Where the state of one run is kept.
+
+    Parameters
+    ----------
+    root : Path or None
+        The folder of all runs; None keeps nothing.
+    run : str
+        Digest of what decides the run.
+    required : bool
+        Whether a folder that cannot be written is an error (it was asked for) or a warning (it is the default one).
+    """
+
+    def __init__(self, root: Path | None, run: str, *, required: bool = True) -> None:
+        self.folder = None if root is None else root / run
+        self._required = required
+
+    def load(self) -> dict[str, Any] | None:
+        """The state kept last, its tensors on the CPU; None where there is none that can be read."""
+        if self.folder is None:
+            return None
+        _sweep(self.folder.parent)
+        try:
+            content = (self.folder / _STATE).read_bytes()
+        except OSError:
+            return None
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+            return None  # of another version of torch, or a damaged disk: the run begins anew
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep a state in place of the one before.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written, and is required.
+        """
+        if self.folder is None:
+            return
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            write_once(self.folder / _STATE, buffer.getvalue())
+        except OSError as error:
+            message = (
+                f"{self.folder}: the state of the training cannot be written ({error.strerror or error}). Make room, or pass "
+                "checkpoints=None to train without."
+            )
+            if self._required:
+                raise OutputError(message) from error
+            warnings.warn(message, FeatxWarning, stacklevel=2)
+            self.remove()
+            self.folder = None
+
+    def remove(self) -> None:
+        """The run has ended."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    now = time.time()
+    with suppress(OSError):
+        for folder in root.iterdir():
+            if now - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)

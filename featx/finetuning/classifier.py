@@ -1,0 +1,392 @@
+"""``FineTuneClassifier``: a backbone tuned together with a linear head, as a scikit-learn classifier.
+
+Owns the order of things: the frozen probe, the frozen part computed once, training from there, and what is kept of it. Nothing is
+loaded before ``fit``; predictions run on ONNX Runtime like those of any backbone, so only ``fit`` and writing folders need torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from featx.backbone_features import BackboneFeatures
+from featx.backbones.augment import Augment
+from featx.backbones.backbone import Backbone
+from featx.errors import DatasetError, ParameterError
+from featx.evaluation.folds import check_groups, check_labels
+from featx.features import ImageFeatures, TextFeatures
+from featx.finetuning.course import Course, EpochRecord
+from featx.finetuning.fitting import Request, fit_request
+from featx.finetuning.linear_head import LinearHead
+from featx.finetuning.preparing import boundary_of
+from featx.finetuning.tuned import TunedNetwork
+from featx.inference.devices import parse_device
+
+__all__ = ["FineTuneClassifier"]
+
+_SEEDS = 2**32
+
+
+class FineTuneClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of images or texts: the last part of a backbone is trained together with a linear head.
+
+    First the head alone is fitted on frozen vectors, by scikit-learn; then head and network are trained from there, which keeps
+    what the network knows better than beginning with a random head (LP-FT, Kumar et al. 2022). What lies before the frozen
+    boundary is computed once and kept, so an epoch costs what is trained. The weights that do best on a validation part are kept;
+    where no epoch does better than the frozen probe, that is the result, and :attr:`best_epoch_` is 0.
+
+    Parameters
+    ----------
+    backbone : str, path, Backbone, ImageFeatures or TextFeatures, default="compact"
+        A reference as :class:`featx.ImageFeatures` takes it; or an unfitted features transformer, whose tap, pooling,
+        preprocessing, cache and workers are then meant. Its device is not: that is `device`.
+    freeze_until : str, float or None, default=None
+        A tap (``"stage3"``, ``"layer4"``) or tensor up to which the network stays as it is; or the share of its weights to freeze
+        at least; or None: all of it is trained, which costs most.
+    epochs : int, default=10
+        At most. The learning rate is led down over so many.
+    learning_rate : float, default=1e-4
+        Of AdamW for the head and the last weights; `layer_decay` lowers it towards the input.
+    warm_start_head : bool, default=True
+        Begin with the frozen probe; False begins with a head of zeros.
+    augment : Augment, dict or None, default=None
+        Of pictures: every epoch sees a view of its own. What is frozen is then computed anew for each.
+    batch_size : int, default=32
+    class_weight : "balanced", dict or None, default="balanced"
+        As in scikit-learn; for the probe, the training and the validation figure.
+    layer_decay : float, default=0.8
+        Factor of the learning rate for each stage or layer that lies between a weight and the output.
+    weight_decay : float, default=0.01
+        AdamW's, of kernels and matrices.
+    validation_fraction : float or None, default=0.1
+        Share of the samples that is set aside to choose the epoch by, groups and copies kept together; where a class is too small
+        for it, more. None: nothing is, and the last epoch is kept.
+    patience : int or None, default=3
+        Stop after so many epochs without a better validation figure; None never does.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the training; "auto" takes bfloat16 where the hardware has it. Weights are float32 in any case.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``. By name it computes, in torch and ONNX Runtime both, or raises.
+    checkpoints : "default", path or None, default="default"
+        Where the state of a running training is kept, so that the same ``fit`` goes on after a kill; removed at the end.
+        ``"default"`` is a folder beside the default cache.
+    random_state : int or None, default=0
+        Seed of the validation part, of the order of batches and of views. With a number a fit repeats on one machine, bit for bit
+        on a CPU.
+    verbose : bool, default=False
+        A line an epoch on standard error, and progress on a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    history_ : tuple of EpochRecord
+        For epoch 0, the start, and every epoch: ``loss``, ``validation_loss``, ``validation_balanced_accuracy``,
+        ``learning_rate``, ``seconds``.
+    best_epoch_ : int
+        The epoch whose weights were kept; 0 is the frozen probe.
+    n_iter_ : int
+        Epochs trained.
+    head_ : LinearHead
+        ``weight`` (n_classes, d) and ``bias`` (n_classes,), on vectors of :attr:`backbone_`.
+    backbone_ : Backbone
+        The tuned backbone, for :class:`featx.ImageFeatures` or :class:`featx.TextFeatures`. Its files last as long as the
+        process: keep them with :meth:`save_backbone`.
+    n_trained_, n_frozen_ : int
+        Numbers in the weights that were trained, and in those that were not.
+
+    Notes
+    -----
+    X is what :class:`featx.ImageFeatures` and :class:`featx.TextFeatures` take.
+
+    Fine-tuning pays where there are many samples, or samples unlike those that the backbone knows. Compare:
+    ``featx.compare({"frozen": ..., "tuned": FineTuneClassifier(...)}, X, y)``.
+
+    A pickle holds the tuned weights and refers to the files of the backbone that they came from. :meth:`to_pipeline` gives what
+    :func:`featx.save` writes.
+
+    Examples
+    --------
+    >>> model = FineTuneClassifier("compact", freeze_until="stage3", epochs=5)
+    >>> grid = {"freeze_until": ["stage2", "stage3"], "learning_rate": [1e-4, 3e-4]}  # for GridSearchCV
+    """
+
+    fit_keeps_groups = True
+    """``fit(groups=...)`` keeps groups together in its validation part."""
+
+    def __init__(
+        self,
+        backbone: str | os.PathLike[str] | Backbone | BackboneFeatures = "compact",
+        *,
+        freeze_until: str | float | None = None,
+        epochs: int = 10,
+        learning_rate: float = 1e-4,
+        warm_start_head: bool = True,
+        augment: Augment | dict[str, Any] | None = None,
+        batch_size: int = 32,
+        class_weight: str | dict[Any, float] | None = "balanced",
+        layer_decay: float = 0.8,
+        weight_decay: float = 0.01,
+        validation_fraction: float | None = 0.1,
+        patience: int | None = 3,
+        precision: str = "auto",
+        device: str = "auto",
+        checkpoints: str | os.PathLike[str] | None = "default",
+        random_state: int | None = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.freeze_until = freeze_until
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.warm_start_head = warm_start_head
+        self.augment = augment
+        self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.layer_decay = layer_decay
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.precision = precision
+        self.device = device
+        self.checkpoints = checkpoints
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Fit the probe, compute what is frozen, but for what is stored, and train the rest.
+
+        Parameters
+        ----------
+        X : sequence of samples
+        y : array-like of shape (n_samples,)
+            Labels, strings included.
+        groups : array-like of shape (n_samples,), optional
+            What the validation part keeps together, such as the slices of a patient.
+
+        Raises
+        ------
+        MissingExtraError
+            torch is not installed.
+        ParameterError
+            A parameter out of its range, or a boundary that the network does not have.
+        DatasetError
+            Labels or groups that fit neither each other nor X.
+        GraphError
+            The trained part has an operator that cannot be trained; the message says behind which tap there is none.
+        SampleError, BackboneError, DeviceError
+            As of the features.
+        OutputError
+            The folder given for checkpoints cannot be written.
+
+        Warns
+        -----
+        FeatxWarning
+            The training diverged, or the frozen part leaves more than 20 GiB of rows.
+        """
+        if y is None:
+            raise DatasetError("FineTuneClassifier requires y to be passed, but the target y is None.")
+        request = self._request()
+        features = request.features.fit(None)
+        if len(features.spaces_) != 1:
+            raise ParameterError("backbone: features of several taps cannot be tuned. Name one.")
+        samples = features.samples_of(X)
+        labels = check_labels(column_or_1d(y))
+        if len(labels) != len(samples):
+            raise DatasetError(f"y: {len(labels)} labels for {len(samples)} samples. Give one a sample.")
+        units = None if groups is None else check_groups(groups, len(samples))
+        fitted = fit_request(request, samples, labels, units)
+        self.classes_ = fitted.classes
+        self.history_: tuple[EpochRecord, ...] = fitted.history
+        self.best_epoch_ = fitted.best_epoch
+        self.n_iter_ = len(fitted.history) - 1
+        self.head_: LinearHead = fitted.head
+        self.n_trained_, self.n_frozen_ = fitted.n_trained, fitted.n_frozen
+        self._tuned: TunedNetwork = fitted.tuned
+        self._features = request.features
+        self._predicting: BackboneFeatures | None = None
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Labels of samples, shape (n,)."""
+        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return found
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities (n, n_classes), columns in the order of ``classes_``."""
+        return self.head_.probabilities(self._vectors(X))
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Decision values: of two classes (n,), the log-odds of the second; else (n, n_classes), logits."""
+        return self.head_.decision_values(self._vectors(X))
+
+    # --- the tuned backbone ---
+
+    @property
+    def backbone_(self) -> Backbone:
+        """The tuned backbone; see the class."""
+        check_is_fitted(self, "_tuned")
+        return self._tuned.backbone(handed_out=True)
+
+    def save_backbone(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        card: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write the tuned backbone as a folder that others can use.
+
+        Parameters
+        ----------
+        out : path
+            The folder to make, in Hugging Face layout, with a card that says from what, on what and how well it was tuned.
+        overwrite : bool, default=False
+            Replace a backbone that featx wrote.
+        card : mapping, optional
+            Further entries of the card, such as figures on held-out samples.
+
+        Raises
+        ------
+        OutputError, DigestMismatchError, ConversionError
+            See :func:`featx.finetuning.write_back`.
+        """
+        check_is_fitted(self, "_tuned")
+        return self._tuned.write(out, overwrite=overwrite, card=card)
+
+    def to_pipeline(self) -> Pipeline:
+        """The same model as a fitted Pipeline of features and ``LogisticRegression``, for :func:`featx.save` and evidence."""
+        features = clone(self._predictor()).set_params(backbone=self.backbone_).fit(None)
+        head = LogisticRegression(class_weight=self.class_weight)
+        weight, bias = self.head_.weight, self.head_.bias
+        if len(bias) == 2:
+            weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+        head.coef_, head.intercept_, head.classes_ = weight, bias, self.classes_
+        head.n_features_in_, head.n_iter_ = weight.shape[1], np.asarray([self.n_iter_], dtype=np.int32)
+        return Pipeline([("features", features), ("head", head)])
+
+    def _predictor(self) -> BackboneFeatures:
+        """Features on the tuned backbone, fitted."""
+        check_is_fitted(self, "_tuned")
+        if self._predicting is None:
+            self._predicting = clone(self._features).set_params(backbone=self._tuned.backbone()).fit(None)
+        return self._predicting
+
+    def _vectors(self, X: Any) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = self._predictor().transform(X)
+        return vectors
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "_predicting": None} if "_predicting" in state else state
+
+    # --- parameters ---
+
+    def _request(self) -> Request:
+        """The parameters, checked."""
+        self._check_parameters()
+        augment = Augment.from_dict(self.augment) if isinstance(self.augment, Mapping) else self.augment
+        if augment is not None and not isinstance(augment, Augment):
+            raise ParameterError(f"augment: expected a featx.Augment or None, found {augment!r:.200}.")
+        seed = self.random_state
+        if seed is None:
+            seed = int(np.random.default_rng().integers(_SEEDS))
+        return Request(
+            features=self._make_features(),
+            boundary=boundary_of(self.freeze_until),
+            freeze_until=self.freeze_until,
+            augment=None if augment is None or augment.is_identity else augment,
+            class_weight=self.class_weight,
+            warm_start_head=bool(self.warm_start_head),
+            layer_decay=float(self.layer_decay),
+            validation_fraction=self.validation_fraction,
+            course=Course(
+                epochs=int(self.epochs),
+                batch_size=int(self.batch_size),
+                learning_rate=float(self.learning_rate),
+                weight_decay=float(self.weight_decay),
+                patience=None if self.patience is None else int(self.patience),
+                seed=int(seed),
+                bfloat16=self.precision == "bfloat16",
+            ),
+            precision=self.precision,
+            device=self.device,
+            checkpoints=self.checkpoints,
+            tell=_tell if self.verbose else None,
+        )
+
+    def _make_features(self) -> BackboneFeatures:
+        """Unfitted features of the backbone as it is; a sample that cannot be read is an error in training."""
+        given = self.backbone
+        if isinstance(given, BackboneFeatures):
+            return clone(given).set_params(device=self.device, on_error="raise", verbose=bool(self.verbose))
+        kind = TextFeatures if Backbone.open(given).info.modality == "text" else ImageFeatures
+        return kind(given, device=self.device, verbose=bool(self.verbose))
+
+    def _check_parameters(self) -> None:
+        for name, least, may_be_none in (
+            ("epochs", 1, False),
+            ("batch_size", 1, False),
+            ("patience", 1, True),
+        ):
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not (whole and value >= least) and not (value is None and may_be_none):
+                or_none = " or None" if may_be_none else ""
+                raise ParameterError(
+                    f"{name} must be a whole number of at least {least}{or_none}, got {value!r}."
+                )
+        for name, upper in (("learning_rate", np.inf), ("weight_decay", np.inf), ("layer_decay", 1.0)):
+            value = getattr(self, name)
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not number or not (0 <= value <= upper) or (value == 0 and name != "weight_decay"):
+                raise ParameterError(
+                    f"{name} must be a number above 0{'' if np.isinf(upper) else ', at most 1'}, got {value!r}."
+                )
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {self.precision!r}.")
+        parsed = parse_device(self.device)
+        if parsed is not None and parsed.kind not in ("cpu", "cuda"):
+            raise ParameterError(
+                f"device must be auto, cpu, cuda or cuda:<index> to train, got {self.device!r}."
+            )
+        seed = self.random_state
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < _SEEDS
+        ):
+            raise ParameterError(f"random_state must be a whole number from 0, or None, got {seed!r}.")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
+        tags.no_validation = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+
+def _tell(record: EpochRecord) -> None:
+    """A line about an epoch, on standard error."""
+    values = asdict(record)
+    words = [f"epoch {record.epoch}"]
+    for name, title in (
+        ("loss", "loss"),
+        ("validation_loss", "validation loss"),
+        ("validation_balanced_accuracy", "balanced accuracy"),
+    ):
+        if values[name] is not None:
+            words.append(f"{title} {values[name]:.4f}")
+    words.append(f"{record.seconds:.1f} s" if record.epoch else "the frozen start")
+    print(", ".join(words), file=sys.stderr, flush=True)

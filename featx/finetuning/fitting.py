@@ -1,0 +1,326 @@
+"""One fit, from a request to a tuned network: probe, split, frozen part, training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
+from threadpoolctl import threadpool_limits
+
+from featx import finetuning
+from featx._version import __version__
+from featx.backbone_features import BackboneFeatures
+from featx.backbones.augment import Augment
+from featx.errors import DeviceError, DeviceMemoryError, ParameterError
+from featx.finetuning.course import Course, EpochRecord, Task
+from featx.finetuning.linear_head import LinearHead, StandardHead
+from featx.finetuning.preparing import materials, plan_of, validation_part
+from featx.finetuning.schedule import weight_groups
+from featx.finetuning.splitting import Split, split_backbone
+from featx.finetuning.tuned import TunedNetwork
+from featx.heads import make_head
+from featx.inference.devices import cpu_threads, parse_device
+from featx.store.digest import Keys, digest_array, digest_json
+from featx.store.locate import default_cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Fitted", "Request", "fit_request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """What a fit is asked for, checked; see :class:`featx.FineTuneClassifier`, whose parameters these are.
+
+    Parameters
+    ----------
+    features : BackboneFeatures
+        Of the backbone as it is, with one tap.
+    boundary : str, float or None
+        As :func:`featx.finetuning.split_backbone` takes it.
+    freeze_until : str, float or None
+        The same as it was given, for messages.
+    augment : Augment or None
+        None where nothing happens to pictures.
+    class_weight : "balanced", dict or None
+    warm_start_head : bool
+    layer_decay : float
+    validation_fraction : float or None
+    course : Course
+    precision : {"auto", "float32", "bfloat16"}
+        What ``course.bfloat16`` becomes on the device.
+    device : str
+    checkpoints : "default", path or None
+    tell : callable or None
+        Told of every epoch.
+    """
+
+    features: BackboneFeatures
+    boundary: str | float | None
+    freeze_until: str | float | None
+    augment: Augment | None
+    class_weight: str | dict[Any, float] | None
+    warm_start_head: bool
+    layer_decay: float
+    validation_fraction: float | None
+    course: Course
+    precision: str
+    device: str
+    checkpoints: str | os.PathLike[str] | None
+    tell: Callable[[EpochRecord], None] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """What a fit gives.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+    head : LinearHead
+        On vectors of the tuned network.
+    tuned : TunedNetwork
+    history : tuple of EpochRecord
+    best_epoch : int
+    n_trained, n_frozen : int
+        Numbers in weights.
+    """
+
+    classes: NDArray[Any]
+    head: LinearHead
+    tuned: TunedNetwork
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    n_trained: int
+    n_frozen: int
+
+
+def fit_request(
+    request: Request, samples: Sequence[Any], labels: NDArray[Any], groups: NDArray[np.intp] | None
+) -> Fitted:
+    """Fit.
+
+    Parameters
+    ----------
+    request : Request
+        Its features are fitted.
+    samples : sequence of n
+    labels : ndarray, shape (n,)
+    groups : ndarray of int, shape (n,), or None
+
+    Raises
+    ------
+    MissingExtraError, ParameterError, DatasetError, GraphError, SampleError, BackboneError, DeviceError, OutputError
+        As :meth:`featx.FineTuneClassifier.fit`.
+    """
+    finetuning.GraphModule  # noqa: B018  # says how to install torch, before any work
+    device = torch_device(request.device)
+    features = request.features
+    split = _split(request)
+    extraction = features.extract(samples)
+    classes, codes = np.unique(labels, return_inverse=True)
+    seed = request.course.seed
+    training, validation = validation_part(
+        labels, groups, extraction.keys, request.validation_fraction, seed=seed
+    )
+    weights = compute_class_weight(request.class_weight, classes=classes, y=labels[training])
+    start = _start(request, extraction.vectors[training], labels[training], len(classes))
+    verbose = request.tell is not None
+    read, judged = materials(
+        features,
+        samples,
+        split,
+        extraction.keys,
+        augment=request.augment,
+        seed=seed,
+        validation=validation,
+        verbose=verbose,
+    )
+    from featx.finetuning.checkpoints import Checkpoints
+    from featx.finetuning.graph_module import GraphModule
+    from featx.finetuning.loop import has_bfloat16, run
+
+    bfloat16 = request.precision == "bfloat16" or (request.precision == "auto" and has_bfloat16(device))
+    course = replace(request.course, bfloat16=bfloat16)
+    checkpoints = Checkpoints(
+        _checkpoint_root(request.checkpoints),
+        _run_id(request, course, split, extraction.keys, codes, training, device),
+        required=request.checkpoints != "default",
+    )
+    module = GraphModule.of(split).to(device)
+    task = Task(
+        module=module,
+        start=start,
+        groups=weight_groups(split, request.layer_decay),
+        material=read,
+        validation_material=judged,
+        batching=plan_of(features).batching,
+        fixed_batch=split.backbone.info.fixed_batch,
+        codes=codes.astype(np.int64),
+        training=training,
+        validation=validation,
+        class_weights=np.asarray(weights, dtype=np.float64),
+    )
+    with _computing(device):
+        outcome = run(task, course, checkpoints, tell=request.tell or (lambda record: None), verbose=verbose)
+    tuned = TunedNetwork(
+        split,
+        request.boundary,
+        module.arrays() if outcome.best_epoch else None,
+        name=f"{split.backbone.name}-tuned",
+        card={"tuning": _card(request, course, labels, groups, len(validation), outcome)},
+    )
+    return Fitted(
+        classes=classes,
+        head=outcome.head.folded(),
+        tuned=tuned,
+        history=outcome.history,
+        best_epoch=outcome.best_epoch,
+        n_trained=split.n_trainable,
+        n_frozen=split.n_frozen,
+    )
+
+
+def torch_device(text: str) -> torch.device:
+    """The device of the training.
+
+    Raises
+    ------
+    DeviceError
+        CUDA was asked for by name, and torch has none.
+    """
+    import torch
+
+    parsed = parse_device(text)
+    if parsed is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if parsed.kind == "cuda" and parsed.index >= torch.cuda.device_count():
+        raise DeviceError(
+            f'device="{text}": torch {torch.__version__} finds {torch.cuda.device_count()} CUDA device(s). Install a build of '
+            'torch for CUDA, or pass device="cpu".'
+        )
+    return torch.device(parsed.kind, parsed.index) if parsed.kind == "cuda" else torch.device("cpu")
+
+
+def _split(request: Request) -> Split:
+    features = request.features
+    try:
+        return split_backbone(features.backbone_, features.spaces_[0], request.boundary)
+    except ParameterError as error:
+        given = request.freeze_until
+        reason = str(error).removeprefix(f"boundary {given!r}: ")
+        if isinstance(given, int | float):
+            reason = f"at most {1 - given:.3g} of the weights are to be trained. {reason}"
+        raise ParameterError(f"freeze_until={given!r}: {reason}") from error
+
+
+def _start(
+    request: Request, vectors: NDArray[np.float32], labels: NDArray[Any], n_classes: int
+) -> StandardHead:
+    if not request.warm_start_head:
+        return StandardHead.of_nothing(vectors, n_classes)
+    probe = make_head("logistic", class_weight=request.class_weight)
+    with threadpool_limits(1, user_api="blas"):
+        return StandardHead.of_probe(probe.fit(vectors, labels))
+
+
+@contextmanager
+def _computing(device: torch.device) -> Iterator[None]:
+    """This process's share of the cores, and kernels that give the same each time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(cpu_threads())
+    try:
+        # float32 means float32: TF32 is off.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(f"{device}: out of memory. Lower batch_size, or freeze more.") from error
+    finally:
+        torch.set_num_threads(before)
+
+
+def _checkpoint_root(checkpoints: str | os.PathLike[str] | None) -> Path | None:
+    if checkpoints is None:
+        return None
+    if isinstance(checkpoints, str) and checkpoints == "default":
+        cache = default_cache_folder()
+        return cache.with_name(f"{cache.name}-finetuning")
+    return Path(checkpoints).expanduser()
+
+
+def _run_id(
+    request: Request,
+    course: Course,
+    split: Split,
+    keys: Keys,
+    codes: NDArray[np.intp],
+    training: NDArray[np.intp],
+    device: torch.device,
+) -> str:
+    """Digest of everything that decides a run; where it differs, the state of another run means nothing."""
+    return digest_json(
+        {
+            "versions": [__version__, version("torch")],
+            "space": split.space.to_dict(),
+            "boundary": [one.tensor for one in split.boundary],
+            "trained": list(split.trainable),
+            "samples": digest_array(np.ascontiguousarray(keys)).hex(),
+            "labels": digest_array(codes.astype(np.int64)).hex(),
+            "training": digest_array(training.astype(np.int64)).hex(),
+            "course": asdict(course),
+            "class_weight": str(request.class_weight),
+            "layer_decay": request.layer_decay,
+            "warm_start_head": request.warm_start_head,
+            "augment": None if request.augment is None else asdict(request.augment),
+            "device": device.type,
+        }
+    )
+
+
+def _card(
+    request: Request,
+    course: Course,
+    labels: NDArray[Any],
+    groups: NDArray[np.intp] | None,
+    n_validation: int,
+    outcome: Any,
+) -> dict[str, Any]:
+    """On what it was tuned, how, and how well; no sample is named."""
+    names, counts = np.unique(labels, return_counts=True)
+    values: dict[str, Any] = {
+        "samples": len(labels),
+        "classes": {str(name): int(n) for name, n in zip(names, counts, strict=True)},
+        "groups": None if groups is None else len(np.unique(groups)),
+        "freeze_until": request.freeze_until,
+        "settings": {
+            **asdict(course),
+            "layer_decay": request.layer_decay,
+            "class_weight": str(request.class_weight),
+            "warm_start_head": request.warm_start_head,
+            "augment": None if request.augment is None else asdict(request.augment),
+        },
+        "epochs_trained": len(outcome.history) - 1,
+        "best_epoch": outcome.best_epoch,
+    }
+    if n_validation:
+        figures = ("validation_loss", "validation_balanced_accuracy")
+        values["validation"] = {
+            "samples": n_validation,
+            "note": "The epoch was chosen on these samples, so the figure of the best one flatters a little.",
+            **{
+                when: {name: round(getattr(outcome.history[at], name), 4) for name in figures}
+                for when, at in (("frozen_probe", 0), ("tuned", outcome.best_epoch))
+            },
+        }
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,98 @@
+"""A tuned network as an estimator holds it: the trained weights in memory, its folder written when somebody needs files.
+
+Owns where that folder is. It lies among the temporary files of the process and goes with the estimator; once the backbone was
+handed out it stays until the process ends, as nobody can tell how long it is used. A pickle holds the weights, and needs the
+files of the backbone that they came from.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.finetuning.splitting import Split, split_backbone
+
+__all__ = ["TunedNetwork"]
+
+_handed_out: list[tempfile.TemporaryDirectory[str]] = []
+
+
+class TunedNetwork:
+    """Trained weights of a backbone.
+
+    Parameters
+    ----------
+    split : Split
+        What was trained.
+    boundary : str, float or None
+        Where it was divided, as :func:`split_backbone` takes it.
+    arrays : mapping of str to ndarray, or None
+        The weights by name; None where the backbone is as it was.
+    name : str
+        Of the folder.
+    card : mapping
+        What it was tuned on, how, and how well; see :func:`featx.finetuning.write_back`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        boundary: str | float | None,
+        arrays: Mapping[str, NDArray[Any]] | None,
+        *,
+        name: str,
+        card: Mapping[str, Any],
+    ) -> None:
+        self.origin: Backbone = split.backbone
+        self.space: FeatureSpace = split.space
+        self.boundary = boundary
+        self.arrays = None if arrays is None else dict(arrays)
+        self.name = name
+        self.card = dict(card)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def backbone(self, *, handed_out: bool = False) -> Backbone:
+        """The tuned backbone, opened from its folder.
+
+        Parameters
+        ----------
+        handed_out : bool
+            Keep its folder until the process ends.
+        """
+        if self.arrays is None:
+            return self.origin
+        if self._folder is None:
+            folder = tempfile.TemporaryDirectory(prefix="featx-tuned-", ignore_cleanup_errors=True)
+            self.write(Path(folder.name) / self.name)
+            self._folder = folder
+        if handed_out and self._folder not in _handed_out:
+            _handed_out.append(self._folder)
+        opened = Backbone.open(Path(self._folder.name) / self.name, modality=self.origin.info.modality)
+        return Backbone.open(opened, preprocess=self.origin.preprocess)
+
+    def write(
+        self, out: str | os.PathLike[str], *, overwrite: bool = False, card: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write the folder, with further entries of its card; see :func:`featx.finetuning.write_back`."""
+        import torch
+
+        from featx.finetuning.graph_module import GraphModule
+        from featx.finetuning.writing import write_back
+
+        split = split_backbone(self.origin, self.space, self.boundary)
+        module = GraphModule.of(split)
+        with torch.no_grad():
+            for name, parameter in module.named_initialisers():
+                if self.arrays is not None:
+                    parameter.copy_(torch.from_numpy(np.asarray(self.arrays[name])))
+        return write_back(module, split, out, card={**self.card, **(card or {})}, overwrite=overwrite)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_folder": None}
