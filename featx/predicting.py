@@ -15,7 +15,7 @@ from featx.artifact import load
 from featx.backbone_features import BackboneFeatures
 from featx.errors import ParameterError, SampleError, without_advice
 from featx.evaluation.folds import check_groups
-from featx.evaluation.outcomes import aggregate_rows, check_how, pooled_proba
+from featx.evaluation.outcomes import aggregate_rows, check_how, pooled_proba, voted
 from featx.evaluation.subjects import Parted
 from featx.inputs.samples import sample_name
 from featx.store.store import EmbeddingStore
@@ -99,8 +99,8 @@ def predict(
     groups : sequence of n labels, optional
         What each sample belongs to, such as a patient.
     aggregate : "mean", "median", "max" or "vote", optional
-        One prediction a group, as :func:`featx.evaluate` judges them: see :func:`featx.evaluation.outcomes.aggregate`. Samples
-        that cannot be read count for nothing.
+        One prediction a group, as :func:`featx.evaluate` judges them: see :func:`featx.evaluation.outcomes.aggregate`; "max"
+        is about the second class in sorted order. Samples that cannot be read count for nothing.
     device : str, optional
         Where to compute; None keeps what the pipeline says.
     cache : "default", path, EmbeddingStore or None
@@ -200,14 +200,18 @@ def _of_groups(predictions: Predictions, groups: Sequence[Any] | None, how: str)
             chosen = [
                 [label == c for c in predictions.classes.tolist()] for label in predictions.labels.tolist()
             ]
-            probabilities[there] = aggregate_rows(np.asarray(chosen, dtype=np.float64), order, starts, "mean")
+            shares = aggregate_rows(np.asarray(chosen, dtype=np.float64), order, starts, "mean")
+            sure = predictions.probabilities
+            means = None if sure is None else aggregate_rows(sure, order, starts, "mean")
+            probabilities[there] = shares
+            labels[there] = predictions.classes[voted(shares, means)]
         elif predictions.probabilities is None:
             raise ParameterError(
                 f"aggregate={how!r}: the model gives no probabilities. Use aggregate='vote', or a head with predict_proba."
             )
         else:
             probabilities[there] = pooled_proba(predictions.probabilities, order, starts, how)
-        labels[there] = predictions.classes[probabilities[there].argmax(axis=1)]
+            labels[there] = predictions.classes[probabilities[there].argmax(axis=1)]
     none = {
         i: SampleError("none of its samples could be read.", index=i, name=names[i])
         for i in np.flatnonzero(counts == 0).tolist()

@@ -61,6 +61,17 @@ def test_votes_need_no_probabilities_and_means_do() -> None:
         featx.predict(model, X, groups=GROUPS, aggregate="mean")
 
 
+def test_a_tie_of_votes_goes_to_the_surer_class() -> None:
+    model, (X, _) = fitted(featx.make_head("logistic")), pictures()
+    labels = model.predict(X)
+    red, dark = (np.flatnonzero(labels == name)[0] for name in ("red", "dark"))
+    found = featx.predict(model, [X[red], X[dark]], groups=["one", "one"], aggregate="vote")
+    means = model.predict_proba([X[red], X[dark]]).mean(axis=0)
+    assert found.labels.tolist() == [model.classes_[means.argmax()]]
+    assert found.probabilities is not None
+    assert found.probabilities.tolist() == [[0.5, 0.5]]
+
+
 def test_values_of_a_regression_are_averaged() -> None:
     model, (X, _) = fitted(Ridge()), pictures()
     found = featx.predict(model, X, groups=GROUPS, aggregate="mean")

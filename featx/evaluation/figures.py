@@ -219,7 +219,9 @@ def _ranking(
     for fold in np.unique(folds):
         rows = np.flatnonzero(folds == fold)
         rows = rows[np.argsort(-scores[rows], kind="stable")]  # best first
-        starts = np.flatnonzero(np.diff(scores[rows], prepend=np.inf))  # equal scores are one step
+        ranked = scores[rows]
+        # Equal scores are one step; compared, for the difference of two infinite ones is not zero but NaN.
+        starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
         its = weights[rows]
         yes = np.add.reduceat(np.where(positive[rows, None], its, 0.0), starts, axis=0)  # (steps, b)
         no = np.add.reduceat(np.where(positive[rows, None], 0.0, its), starts, axis=0)

@@ -21,12 +21,16 @@ __all__ = [
     "aggregate",
     "aggregate_rows",
     "check_how",
+    "check_one_label",
     "concatenate",
     "pooled_proba",
+    "voted",
 ]
 
 AGGREGATES = ("mean", "median", "max", "vote")
 """How predictions of a group's samples become one."""
+
+_NO_LABEL = "such a group has no label. Judge samples, or correct the labels."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,7 +109,7 @@ def concatenate(parts: Sequence[Outcomes]) -> Outcomes:
     return whole.take(np.argsort(whole.samples, kind="stable"))
 
 
-def aggregate(outcomes: Outcomes, groups: NDArray[np.intp], how: str) -> Outcomes:
+def aggregate(outcomes: Outcomes, groups: NDArray[np.intp], how: str, *, positive: int = 1) -> Outcomes:
     """One prediction a group, from those of its samples.
 
     Parameters
@@ -115,8 +119,11 @@ def aggregate(outcomes: Outcomes, groups: NDArray[np.intp], how: str) -> Outcome
     groups : ndarray of int, shape (n,)
         The group of each row. Rows of one group in different folds stay apart.
     how : "mean", "median", "max" or "vote"
-        Of the probabilities (else the scores); a vote counts predicted labels. "max" takes, for two classes, the highest
-        probability of the second class: one positive sample makes the group positive. For a regression, of the values; no vote.
+        Of the probabilities (else the scores); see :func:`pooled_proba`. Of two classes "max" takes the highest probability of
+        the positive one: one positive sample makes the group positive. A vote counts predicted labels; see :func:`voted`. For a
+        regression, of the values; no vote.
+    positive : int
+        Of two classes, the position of the one that "max" is about.
 
     Raises
     ------
@@ -141,25 +148,67 @@ def aggregate(outcomes: Outcomes, groups: NDArray[np.intp], how: str) -> Outcome
         at = int(mixed[0])
         label, another = outcomes.classes[outcomes.truth[[first[of[at]], at]]].tolist()
         raise DatasetError(
-            f"aggregate={how!r}: {len(np.unique(of[mixed]))} groups hold samples of several labels (sample "
-            f"{outcomes.samples[at]} is {str(another)!r}, another of its group {str(label)!r}), so a group has no label. Judge "
-            "samples, or correct the labels."
+            f"aggregate={how!r}: {_hold(len(np.unique(of[mixed])))} samples of several labels (row {outcomes.samples[at]}, "
+            f"counted from 0, is {str(another)!r}, another of its group {str(label)!r}), so {_NO_LABEL}"
         )
     if how == "vote":
         votes = np.zeros((len(outcomes), len(outcomes.classes)))
         votes[np.arange(len(outcomes)), outcomes.predicted] = 1
         shares = aggregate_rows(votes, order, starts, "mean")
-        return replace(base, predicted=shares.argmax(axis=1), scores=shares, proba=shares)
+        sure = outcomes.scores if outcomes.proba is None else outcomes.proba
+        means = None if sure is None else aggregate_rows(sure, order, starts, "mean")
+        return replace(base, predicted=voted(shares, means), scores=shares, proba=shares)
     if outcomes.proba is not None:
-        proba = pooled_proba(outcomes.proba, order, starts, how)
+        proba = pooled_proba(outcomes.proba, order, starts, how, positive=positive)
         return replace(base, predicted=proba.argmax(axis=1), scores=proba, proba=proba)
     if outcomes.scores is None:
         raise ParameterError(
             f"aggregate={how!r}: the estimator gives neither probabilities nor scores. Use aggregate='vote', or a classifier "
             "with predict_proba."
         )
-    scores = aggregate_rows(outcomes.scores, order, starts, how)
+    scores = _pooled_scores(outcomes.scores, order, starts, how, positive)
     return replace(base, predicted=scores.argmax(axis=1), scores=scores, proba=None)
+
+
+def check_one_label(
+    how: str,
+    *,
+    truth: NDArray[np.intp],
+    groups: NDArray[Any],
+    classes: NDArray[Any],
+    names: Sequence[str],
+) -> None:
+    """Refuse groups that have no label of their own, all of them counted, before anything is fitted.
+
+    Parameters
+    ----------
+    how : str
+        See :func:`aggregate`.
+    truth : ndarray of int, shape (n,)
+        Positions in `classes`.
+    groups : ndarray, shape (n,)
+        As the user named them.
+    classes : ndarray, shape (k,)
+    names : sequence of str
+        Of the samples.
+
+    Raises
+    ------
+    DatasetError
+    """
+    first: dict[Any, int] = {}
+    mixed: dict[Any, tuple[int, int]] = {}
+    for i, group in enumerate(groups.tolist()):
+        earlier = first.setdefault(group, i)
+        if truth[earlier] != truth[i]:
+            mixed.setdefault(group, (earlier, i))
+    if not mixed:
+        return
+    group, pair = next(iter(mixed.items()))
+    words = " and ".join(f"{names[i]} is {str(classes[truth[i]])!r}" for i in pair)
+    raise DatasetError(
+        f"aggregate={how!r}: {_hold(len(mixed))} samples of several labels (in {str(group)!r} {words}), so {_NO_LABEL}"
+    )
 
 
 def check_how(how: str, *, regression: bool) -> None:
@@ -177,15 +226,69 @@ def check_how(how: str, *, regression: bool) -> None:
         raise ParameterError('aggregate="vote": there are no labels to count. Use "mean", "median" or "max".')
 
 
+def _hold(n: int) -> str:
+    return "1 group holds" if n == 1 else f"{n} groups hold"
+
+
+def voted(shares: NDArray[np.float64], means: NDArray[np.float64] | None) -> NDArray[np.intp]:
+    """The class (g,) with most votes of each group.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (g, k)
+        Of the votes.
+    means : ndarray, shape (g, k), or None
+        Mean probabilities (else scores) of each group's samples: among classes with equally many votes the one with the highest
+        wins. Without any, or where these are equal too, the first in sorted order does.
+    """
+    # Shares of one group are whole numbers over the same number, so that equal ones are equal to the last digit.
+    leading = shares == shares.max(axis=1, keepdims=True)
+    by = np.zeros_like(shares) if means is None else means
+    # Where a score can be -inf, so can the mean of a class that leads: "not leading" has to be marked apart from it.
+    best = np.where(leading, by, -np.inf).max(axis=1, keepdims=True)
+    return (leading & (by == best)).argmax(axis=1)
+
+
 def pooled_proba(
-    proba: NDArray[np.float64], order: NDArray[np.intp], starts: NDArray[np.intp], how: str
+    proba: NDArray[np.float64],
+    order: NDArray[np.intp],
+    starts: NDArray[np.intp],
+    how: str,
+    *,
+    positive: int = 1,
 ) -> NDArray[np.float64]:
-    """Probabilities (g, k) of groups, from those (n, k) of their samples; rows sum to one."""
-    if proba.shape[1] == 2:  # of the second class alone, so that the two stay each other's rest
-        second = aggregate_rows(proba[:, 1:], order, starts, how)
-        return np.column_stack([1 - second, second])
+    """Probabilities (g, k) of groups, from those (n, k) of their samples; rows sum to one.
+
+    Of two classes that of the positive one is pooled, and the other is the rest. Of more each is pooled by itself, and they are
+    divided by their sum; a group whose medians are all zero, three samples that are each sure of another class, takes the means.
+
+    Parameters
+    ----------
+    proba : ndarray, shape (n, k)
+    order, starts
+        As for :func:`aggregate_rows`.
+    how : "mean", "median" or "max"
+    positive : int
+        Of two classes; only "max" tells them apart.
+    """
+    if proba.shape[1] == 2:
+        one = aggregate_rows(proba[:, [positive]], order, starts, how)
+        return np.column_stack([one, 1 - one] if positive == 0 else [1 - one, one])
     rows = aggregate_rows(proba, order, starts, how)
+    nothing = rows.sum(axis=1) == 0
+    if nothing.any():
+        rows[nothing] = aggregate_rows(proba, order, starts, "mean")[nothing]
     return rows / rows.sum(axis=1, keepdims=True)
+
+
+def _pooled_scores(
+    scores: NDArray[np.float64], order: NDArray[np.intp], starts: NDArray[np.intp], how: str, positive: int
+) -> NDArray[np.float64]:
+    """Scores (g, k) of groups, likewise; of two classes the columns stay each other's negative."""
+    if scores.shape[1] != 2:
+        return aggregate_rows(scores, order, starts, how)
+    one = aggregate_rows(scores[:, [positive]], order, starts, how)
+    return np.column_stack([one, -one] if positive == 0 else [-one, one])
 
 
 def aggregate_rows(

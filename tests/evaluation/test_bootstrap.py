@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from featx.errors import ParameterError
 from featx.evaluation.bootstrap import Estimate, bootstrap, difference, draw_weights
+from featx.evaluation.figures import measure
+from featx.evaluation.outcomes import Outcomes
 
 
 def mean_of(values: NDArray[np.float64]):  # type: ignore[no-untyped-def]  # a closure for the tests below
@@ -62,6 +64,42 @@ def test_all_right_is_no_certainty() -> None:
     assert found.high == 1.0
     none = bootstrap(mean_of(np.zeros(30)), np.arange(30), n_draws=100, shares=frozenset(["mean"]))["mean"]
     assert none.high == pytest.approx(0.1157, abs=1e-4)
+
+
+def test_an_interval_holds_its_own_value_where_every_draw_is_above_it() -> None:
+    """Average precision of equal scores in folds of equal shares: other shares can only raise it."""
+    n = 60
+    equal = Outcomes(
+        truth=np.arange(n) % 3,
+        predicted=np.zeros(n, dtype=int),
+        folds=np.arange(n) // 20,
+        units=np.arange(n),
+        samples=np.arange(n),
+        classes=np.arange(3),
+        scores=np.full((n, 3), 1 / 3),
+        proba=np.full((n, 3), 1 / 3),
+    )
+    found = bootstrap(lambda weights: measure(equal, weights), equal.units)["average_precision"]
+    assert (found.draws >= found.value).mean() > 0.99
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+
+
+def test_an_interval_of_a_figure_so_skewed_that_its_bound_lies_beyond_the_draws_is_in_order() -> None:
+    values = np.concatenate([np.zeros(29), [1000.0]])
+    found = bootstrap(mean_of(values), np.arange(30), n_draws=300)["mean"]
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_json_has_no_number_for_it(value: float) -> None:
+    found = bootstrap(
+        lambda weights: {"odd": np.full(1 if weights is None else weights.shape[1], value)}, np.arange(9)
+    )
+    assert found["odd"].to_dict() == {"value": None, "low": None, "high": None}
 
 
 def test_what_cannot_be_told_has_no_interval() -> None:

@@ -104,6 +104,26 @@ def test_ranking_compares_within_folds_only() -> None:
     assert plain(replace(found, folds=np.zeros(4, dtype=int)))["roc_auc"] == 0.75
 
 
+def test_scores_that_tie_at_infinity_are_one_step_whatever_the_order_of_the_rows() -> None:
+    """A class that a training part lacks scores -inf throughout; ranks are those of scikit-learn with a finite number instead."""
+    truth = np.asarray([1, 0, 1, 0, 1, 0])
+    for end in (np.inf, -np.inf):
+        second = np.asarray([end, end, end, end, 0.0, 1.0])
+        finite = np.where(np.isinf(second), np.sign(end) * 9, second)
+        for order in (np.arange(6), np.arange(6)[::-1]):
+            found = replace(
+                outcomes(2, n=6),
+                truth=truth[order],
+                scores=np.column_stack([-second, second])[order],
+                proba=None,
+            )
+            figures = plain(found)
+            assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(truth, finite))
+            assert figures["average_precision"] == pytest.approx(
+                metrics.average_precision_score(truth, finite)
+            )
+
+
 def test_calibration_error_is_the_weighted_gap_of_bins() -> None:
     proba = np.asarray([[0.2, 0.8]] * 10 + [[0.45, 0.55]] * 10)
     truth = np.asarray([1] * 6 + [0] * 4 + [1] * 5 + [0] * 5)

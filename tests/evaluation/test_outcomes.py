@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from featx.errors import DatasetError, ParameterError
-from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.evaluation.outcomes import Outcomes, aggregate, concatenate, voted
 
 
 def five(k: int = 2) -> Outcomes:
@@ -38,9 +40,55 @@ def test_probabilities_of_groups(how: str, expected: list[float]) -> None:
     assert found.proba is not None
     np.testing.assert_allclose(found.proba[:, 1], expected)
     np.testing.assert_allclose(found.proba.sum(axis=1), 1)
-    np.testing.assert_array_equal(found.predicted, found.proba.argmax(axis=1))
+    leading = found.proba[np.arange(2), found.predicted]
+    np.testing.assert_array_equal(leading, found.proba.max(axis=1))
     np.testing.assert_array_equal(found.truth, [0, 1])
     np.testing.assert_array_equal(found.units, [7, 8])
+
+
+def test_max_is_about_the_positive_class() -> None:
+    """One sample that is likely positive makes its group positive, whichever label is the positive one."""
+    first = aggregate(five(), GROUPS, "max", positive=0)
+    assert first.proba is not None
+    np.testing.assert_allclose(first.proba[:, 0], [0.9, 0.8])
+    np.testing.assert_allclose(first.proba.sum(axis=1), 1)
+    assert first.predicted.tolist() == [0, 0]
+
+
+def test_scores_of_two_classes_stay_each_others_negative() -> None:
+    second = np.asarray([-3.0, 1.0, 2.0, -1.0, -4.0])
+    by_score = replace(five(), proba=None, scores=np.column_stack([-second, second]))
+    for positive, expected in ((1, [1.0, 2.0]), (0, [-3.0, -4.0])):
+        found = aggregate(by_score, GROUPS, "max", positive=positive)
+        assert found.scores is not None
+        np.testing.assert_array_equal(found.scores[:, 1], expected)
+        np.testing.assert_array_equal(found.scores[:, 0], -found.scores[:, 1])
+        assert found.predicted.tolist() == [int(value > 0) for value in expected]
+
+
+def test_a_tie_of_votes_goes_to_the_surer_class_and_without_probabilities_to_the_first() -> None:
+    tied = five()  # the first group's two samples differ in their label, and are 0.35 sure of "b" on the mean
+    assert aggregate(tied, GROUPS, "vote").predicted[0] == 0
+    assert tied.proba is not None
+    other = replace(tied, proba=tied.proba[:, ::-1], scores=tied.proba[:, ::-1], predicted=1 - tied.predicted)
+    assert aggregate(other, GROUPS, "vote").predicted[0] == 1
+    assert aggregate(replace(other, proba=None), GROUPS, "vote").predicted[0] == 1
+    assert aggregate(replace(other, proba=None, scores=None), GROUPS, "vote").predicted[0] == 0
+
+
+def test_only_classes_with_most_votes_can_win_a_tie() -> None:
+    shares = np.asarray([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2]])
+    means = np.asarray([[0.1, 0.2, 0.7], [-np.inf, -np.inf, 3.0]])
+    assert voted(shares, means).tolist() == [1, 0]
+
+
+def test_samples_that_are_each_sure_of_another_class_have_their_mean_for_a_median() -> None:
+    sure = replace(
+        five(3), truth=np.zeros(5, dtype=int), predicted=np.arange(5) % 3, proba=np.eye(3)[np.arange(5) % 3]
+    )
+    found = aggregate(sure, np.asarray([0, 0, 0, 1, 1]), "median")
+    assert found.proba is not None
+    np.testing.assert_allclose(found.proba, [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0]])
 
 
 @pytest.mark.parametrize("how", ["mean", "median", "max"])
@@ -56,8 +104,6 @@ def test_a_group_of_two_labels_is_refused_with_both() -> None:
 
 
 def test_votes_need_no_scores_and_means_do() -> None:
-    from dataclasses import replace
-
     bare = replace(five(), scores=None, proba=None)
     assert aggregate(bare, GROUPS, "vote").predicted.tolist() == [0, 0]
     with pytest.raises(ParameterError, match="neither probabilities nor scores"):
