@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from featx.artifact import load
 from featx.backbone_features import BackboneFeatures
 from featx.errors import ParameterError, SampleError, without_advice
-from featx.evaluation.folds import check_groups
+from featx.evaluation.columns import check_groups
 from featx.evaluation.outcomes import aggregate_rows, check_how, pooled_proba, voted
 from featx.evaluation.subjects import Parted
 from featx.inputs.samples import sample_name

@@ -20,7 +20,8 @@ from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from featx.errors import DatasetError, InputError, ParameterError
-from featx.evaluation.folds import Fold, check_groups, check_labels, inner_folds, make_folds
+from featx.evaluation.columns import check_groups, check_labels
+from featx.evaluation.folds import Fold, inner_folds, make_folds
 from featx.evaluation.results import FoldResult, HeadComparison, HeadResult
 from featx.evaluation.scores import score_predictions
 from featx.heads import HEAD_NAMES, group_parameters, make_head, param_grid, search_scoring

@@ -1,7 +1,6 @@
 """Folds for cross-validation: stratified by label, groups never on both sides, or an error that says why not.
 
-Invariant: every sample is tested once, every class is on both sides of every fold, and no group is. Labels and groups are
-checked here for everything that evaluates.
+Invariant: every sample is tested once, every class is on both sides of every fold, and no group is.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils.multiclass import type_of_target
 
 from featx.errors import DatasetError, ParameterError
+from featx.evaluation.columns import check_groups, check_labels, check_target
 
 __all__ = [
     "Fold",
-    "check_groups",
-    "check_labels",
-    "check_target",
+    "check_n_splits",
+    "check_seed",
     "inner_folds",
     "make_folds",
     "most_folds",
@@ -30,6 +28,7 @@ __all__ = [
 Fold: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Indices of the samples trained on, and of those tested."""
 
+_SEEDS = 2**32  # as many as numpy's legacy generator, which scikit-learn's divisions draw from, takes
 _ATTEMPTS = 20  # the greedy division into groups can miss a possible one; another order often finds it
 
 
@@ -67,7 +66,7 @@ def make_folds(
     DatasetError
         Labels missing or of one class only, too few samples or groups of a class, or groups that allow no such folds.
     ParameterError
-        Fewer than two folds asked for.
+        Fewer than two folds asked for, or no seed.
 
     Examples
     --------
@@ -76,8 +75,8 @@ def make_folds(
     [1, 2]
     [0, 3]
     """
-    if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
-        raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
+    check_n_splits(n_splits)
+    check_seed(random_state)
     labels = check_labels(y)
     units = None if groups is None else check_groups(groups, len(labels))
     if units is not None and len(np.unique(units)) == len(units):
@@ -88,7 +87,7 @@ def make_folds(
     if possible[rarest] < n_splits:
         raise DatasetError(_too_few(str(classes[rarest]), int(possible[rarest]), n_splits, units is not None))
     for attempt in range(1 if units is None else _ATTEMPTS):
-        folds = _divide(codes, units, n_splits, random_state + attempt)
+        folds = _divide(codes, units, n_splits, (random_state + attempt) % _SEEDS)
         if _complete(folds, len(classes), codes):
             return folds
     sizes = np.bincount(check_groups(groups, len(labels)) if groups is not None else codes)
@@ -117,15 +116,15 @@ def regression_folds(
     DatasetError
         Fewer samples or groups than folds.
     ParameterError
-        Fewer than two folds asked for.
+        Fewer than two folds asked for, or no seed.
 
     Examples
     --------
     >>> [test.tolist() for _, test in regression_folds([0.1, 0.2, 0.3, 0.4], n_splits=2)]
     [[2, 3], [0, 1]]
     """
-    if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
-        raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
+    check_n_splits(n_splits)
+    check_seed(random_state)
     target = check_target(y)
     units = np.arange(len(target)) if groups is None else check_groups(groups, len(target))
     n_units = len(np.unique(units))
@@ -139,26 +138,27 @@ def regression_folds(
     return list(division.split(target, groups=units))
 
 
-def check_target(y: ArrayLike | Sequence[Any]) -> NDArray[np.float64]:
-    """The target of a regression as float64, shape (n_samples,).
+def check_n_splits(n_splits: Any) -> None:
+    """Refuse a number of folds that is none.
 
     Raises
     ------
-    DatasetError
-        Empty, missing, not finite or no numbers.
+    ParameterError
     """
-    values = _column(y, "y")
-    try:
-        target = np.asarray(values.tolist(), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DatasetError(
-            "y: a regressor needs numbers, and these are none. Use a classifier for labels."
-        ) from None
-    if not np.isfinite(target).all():
-        raise DatasetError(
-            f"y: {int((~np.isfinite(target)).sum())} of {len(target)} are infinite. Leave those samples out."
-        )
-    return target
+    if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
+        raise ParameterError(f"cv={n_splits!r}: expected a whole number of folds, at least 2.")
+
+
+def check_seed(random_state: Any) -> None:
+    """Refuse what is no seed; also None, for folds that nobody can make again.
+
+    Raises
+    ------
+    ParameterError
+    """
+    whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if not whole or not 0 <= random_state < _SEEDS:
+        raise ParameterError(f"random_state={random_state!r}: expected a whole number, 0 to {_SEEDS - 1}.")
 
 
 def most_folds(y: ArrayLike | Sequence[Any], groups: ArrayLike | Sequence[Any] | None = None) -> int:
@@ -206,83 +206,6 @@ def inner_folds(
         f"a class has fewer than 2 {what} in a training part, too few to choose parameters, a calibration or a threshold on. Go "
         f"without these, or add {what}."
     )
-
-
-def check_labels(y: ArrayLike | Sequence[Any]) -> NDArray[Any]:
-    """Labels as an array of shape (n_samples,), of strings where they were objects.
-
-    Raises
-    ------
-    DatasetError
-        Empty, not one label a sample, missing (None, NaN, blank), of mixed types, continuous, or of one class only.
-    """
-    labels = _column(y, "labels")
-    kinds = {
-        type(value.item() if isinstance(value, np.generic) else value).__name__ for value in labels.tolist()
-    }
-    if len(kinds) > 1:
-        raise DatasetError(
-            f"labels: of several types ({', '.join(sorted(kinds))}). Make them all strings, or all whole numbers."
-        )
-    if labels.dtype == object:
-        labels = np.asarray(labels.tolist())
-    if type_of_target(labels) not in ("binary", "multiclass"):
-        raise DatasetError(
-            f"labels: numbers like {labels[0]} do not name classes. Give strings or whole numbers, or cut them into ranges."
-        )
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise DatasetError(
-            f"labels: all {len(labels)} are {str(classes[0])!r}, and a classifier needs 2 classes. Add samples of another."
-        )
-    return labels
-
-
-def check_groups(groups: ArrayLike | Sequence[Any], n_samples: int) -> NDArray[np.intp]:
-    """Groups as whole numbers from 0, of shape (n_samples,).
-
-    Raises
-    ------
-    DatasetError
-        Not one group a sample, or missing (None, NaN, blank).
-    """
-    values = _column(groups, "groups")
-    if len(values) != n_samples:
-        raise DatasetError(f"groups: {len(values)} for {n_samples} labels. Give one group a sample.")
-    names = values.tolist()
-    try:
-        distinct = sorted(
-            set(names)
-        )  # in this order the folds are those that scikit-learn makes of the names themselves
-    except TypeError:  # names of several types have no order, which does no harm
-        distinct = list(dict.fromkeys(names))
-    numbers = {name: i for i, name in enumerate(distinct)}
-    return np.asarray([numbers[name] for name in names], dtype=np.intp)
-
-
-def _column(values: ArrayLike | Sequence[Any], what: str) -> NDArray[Any]:
-    # A list of strings and NaN would become strings, "nan" among them: lists are looked at as they are.
-    array = np.asarray(values) if hasattr(values, "dtype") else np.asarray(values, dtype=object)
-    if array.ndim != 1:
-        raise DatasetError(
-            f"{what}: expected shape (n_samples,), found {array.shape}. Give one a sample, in a flat list."
-        )
-    if not len(array):
-        raise DatasetError(f"{what}: there are none. Give at least two samples of each of two classes.")
-    missing = [i for i, value in enumerate(array.tolist()) if _is_missing(value)]
-    if missing:
-        raise DatasetError(
-            f"{what}: {len(missing)} of {len(array)} are missing, the first at index {missing[0]}. Fill them in, or leave those "
-            "samples out."
-        )
-    return array
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return True
-    # pandas' NA and NaT compare with nothing; pandas itself need not be here.
-    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, str) and not value.strip())
 
 
 def _units_per_class(codes: NDArray[np.intp], groups: NDArray[np.intp] | None) -> NDArray[np.intp]:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import ParameterError
 from featx.evaluation.alignment import COARSE_PX, SIDE_PX, coarse, compare
-from featx.evaluation.folds import check_groups
+from featx.evaluation.columns import check_groups
 from featx.evaluation.near_texts import COPY_AT, text_agreement, words_of
 from featx.evaluation.neighbours import finite_rows, nearest_pairs, unit_rows, whiten
 from featx.evaluation.thumbnails import thumbnails

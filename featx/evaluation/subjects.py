@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -20,14 +20,21 @@ from sklearn.utils import _safe_indexing
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import DatasetError, InputError, ParameterError, SampleError
-from featx.evaluation.folds import check_groups, check_labels, check_target
+from featx.evaluation.columns import (
+    check_groups,
+    check_labels,
+    check_length,
+    check_parts,
+    check_positions,
+    check_target,
+)
 from featx.evaluation.judgements import PartCounts
 from featx.evaluation.leaks import TRAIN
 from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
-from featx.store.digest import digest_array, digest_json, digest_text, keys_array
+from featx.store.digest import canonical_json, digest_array, digest_json, digest_text, keys_array
 
 __all__ = ["Data", "Subject", "embed_once", "embeds", "features_of", "read_data"]
 
@@ -193,7 +200,7 @@ def embed_once(
     n = _length(data.X)
     y, classes = _targets(data.y, n, regression=regression, fitted=estimator if prefit else None)
     groups = None if data.groups is None else check_groups(data.groups, n)
-    split = None if data.split is None else _parts(data.split, n)
+    split = None if data.split is None else check_parts(data.split, n)
     subject = Subject(
         estimator=estimator,
         X=data.X,
@@ -266,8 +273,7 @@ def _parted(
 def _targets(
     y: Any, n: int, *, regression: bool, fitted: Any | None
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    if len(y) != n:
-        raise DatasetError(f"y: {len(y)} labels for {n} samples. Give one a sample.")
+    check_length(y, n, "y")
     if regression:
         return check_target(y), None
     if fitted is None:
@@ -275,26 +281,7 @@ def _targets(
         classes, codes = np.unique(labels, return_inverse=True)
         return codes.reshape(-1).astype(np.intp), classes
     classes = np.asarray(fitted.classes_)
-    known = {label: i for i, label in enumerate(classes.tolist())}
-    labels_given = np.asarray(y).tolist()
-    unknown = sorted({repr(label) for label in labels_given if label not in known})
-    if unknown:
-        raise DatasetError(
-            f"y: {', '.join(unknown[:5])} did not occur in training, which knows {', '.join(map(repr, list(known)[:10]))}. Leave "
-            "their samples out."
-        )
-    return np.asarray([known[label] for label in labels_given], dtype=np.intp), classes
-
-
-def _parts(split: ArrayLike, n: int) -> NDArray[Any]:
-    parts = np.asarray(
-        ["" if part is None else str(part) for part in np.asarray(split, dtype=object).tolist()]
-    )
-    if len(parts) != n:
-        raise DatasetError(
-            f'split: {len(parts)} for {n} samples. Give one a sample, "" where it is not used.'
-        )
-    return parts
+    return check_positions(y, classes), classes
 
 
 def _length(X: Any) -> int:
@@ -315,10 +302,12 @@ def _names(data: Data) -> tuple[str, ...]:
 
 
 def _keys(X: Any) -> NDArray[np.uint8] | None:
-    """Content digests of rows of numbers, or of strings; None of anything else."""
+    """Content digests of rows of numbers or strings, or of strings; None of anything else."""
     if hasattr(X, "columns"):
         return None
-    if isinstance(X, np.ndarray) and X.ndim >= 2 and X.dtype != object:
+    if isinstance(X, np.ndarray) and X.ndim >= 2 and X.dtype.kind in "US":
+        return keys_array(digest_text(canonical_json(row.astype(str).tolist())) for row in X)
+    if isinstance(X, np.ndarray) and X.ndim >= 2 and X.dtype.kind in "biufc":
         return keys_array(digest_array(np.ascontiguousarray(row)) for row in X)
     if isinstance(X, list | tuple) and all(isinstance(value, str) for value in X):
         return keys_array(digest_text(value) for value in X)

@@ -24,7 +24,7 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
 from featx.backbones.backbone import Backbone
 from featx.errors import DatasetError, ParameterError
-from featx.evaluation.folds import check_groups, check_labels
+from featx.evaluation.columns import check_groups, check_labels
 from featx.features import ImageFeatures, TextFeatures
 from featx.finetuning.course import Course, EpochRecord
 from featx.finetuning.fitting import Request, fit_request

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from featx.errors import DatasetError, ParameterError
-from featx.evaluation.folds import check_groups, check_labels, make_folds, most_folds
+from featx.evaluation.folds import make_folds, most_folds, regression_folds
 
 # Three folds exist, but StratifiedGroupKFold misses them with random_state=0 and finds them with 1.
 AWKWARD_LABELS = [0, 2, 0, 0, 2, 2, 1, 0, 0, 2, 0, 2, 1, 2, 0, 1, 0]
@@ -128,26 +128,17 @@ def test_a_number_of_folds_that_is_none_is_refused(n_splits: Any) -> None:
         make_folds(["a", "b"] * 5, n_splits=n_splits)
 
 
-@pytest.mark.parametrize(
-    "y",
-    [
-        ["ant", "bee"],
-        ("ant", "bee"),
-        np.array(["ant", "bee"], dtype=object),
-        pd.Series(["ant", "bee"], index=[7, 9]),
-        pl.Series(["ant", "bee"]),
-    ],
-)
-def test_labels_in_any_column_are_an_array_of_strings(y: Any) -> None:
-    labels = check_labels(y)
-    assert labels.tolist() == ["ant", "bee"]
-    assert labels.dtype.kind in "UT"
+@pytest.mark.parametrize("seed", [-1, None, 2**32, 1.5, "a", True])
+def test_what_is_no_seed_is_refused(seed: Any) -> None:
+    for make in (make_folds, regression_folds):
+        with pytest.raises(
+            ParameterError, match=r"random_state=.*: expected a whole number, 0 to 4294967295"
+        ):
+            make([0, 1] * 5, n_splits=2, random_state=seed)
 
 
-@pytest.mark.parametrize("groups", [["q", "p", "q"], [2, 1, 2], pd.Series(["q", "p", "q"], dtype="category")])
-def test_groups_are_numbered_in_sorted_order(groups: Any) -> None:
-    assert check_groups(groups, 3).tolist() == [1, 0, 1]
-
-
-def test_groups_of_several_types_are_numbered_as_they_come() -> None:
-    assert check_groups(["q", 1, "q", 2], 4).tolist() == [0, 1, 0, 2]
+def test_the_last_seed_is_one_also_where_further_ones_are_tried() -> None:
+    """The division by the seed itself leaves a fold without a class, so that the seed after the last one is asked for."""
+    y, groups = [1, 0, 1, 0, 1, 2, 2, 2, 1, 1], [3, 4, 1, 5, 3, 0, 1, 5, 3, 4]
+    folds = make_folds(y, groups, n_splits=2, random_state=2**32 - 1)
+    assert sorted(np.concatenate([test for _, test in folds]).tolist()) == list(range(10))
