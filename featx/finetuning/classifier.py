@@ -219,16 +219,19 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels of samples, shape (n,)."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        found: NDArray[Any] = self.classes_[best]
         return found
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities (n, n_classes), columns in the order of ``classes_``."""
-        return self.head_.probabilities(self._vectors(X))
+        vectors = self._vectors(X)
+        return self.head_.probabilities(vectors)
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Decision values: of two classes (n,), the log-odds of the second; else (n, n_classes), logits."""
-        return self.head_.decision_values(self._vectors(X))
+        vectors = self._vectors(X)
+        return self.head_.decision_values(vectors)
 
     # --- the tuned backbone ---
 

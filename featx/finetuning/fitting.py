@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
@@ -239,7 +241,7 @@ def _computing(device: torch.device) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(cpu_threads())
+    torch.set_num_threads(_n_threads())
     try:
         # float32 means float32: TF32 is off.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
@@ -248,6 +250,12 @@ def _computing(device: torch.device) -> Iterator[None]:
         raise DeviceMemoryError(f"{device}: out of memory. Lower batch_size, or freeze more.") from error
     finally:
         torch.set_num_threads(before)
+
+
+def _n_threads() -> int:
+    """All of this process's share; one where fits run beside each other on threads, as an evaluation's folds do."""
+    beside_others = get_active_backend()[0].nesting_level > 0 and current_thread() is not main_thread()
+    return 1 if beside_others else cpu_threads()
 
 
 def _checkpoint_root(checkpoints: str | os.PathLike[str] | None) -> Path | None:

@@ -8,10 +8,8 @@ training, so their rows lie in a file of the fit, mapped into memory. So do thos
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from featx.finetuning.ahead import ahead
 from featx.finetuning.frozen import boundary_spaces, flattened, open_frozen
+from featx.finetuning.scratch import ScratchFolder
 from featx.finetuning.splitting import Split
 from featx.inference.batching import Batching
 from featx.inference.extract import Plan, extract
@@ -141,7 +140,7 @@ class FileRows:
     """
 
     def __init__(self, n_samples: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="featx-rows-", ignore_cleanup_errors=True)
+        self._folder = ScratchFolder("featx-rows-")
         self._places: list[tuple[tuple[int, tuple[int, ...]], ...]] = [()] * n_samples
         self._numbers: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
@@ -181,7 +180,7 @@ class FileRows:
                     rows[at] = _own(made, row, given[at])
             return rows
 
-        path, n = Path(self._folder.name) / "rows.f32", 0
+        path, n = self._folder.path / "rows.f32", 0
         with open(path, "wb") as file:
             for batch, rows in zip(batches, ahead(run, batches, n_threads=n_threads), strict=True):
                 for i, row in zip(batch, rows, strict=True):

@@ -8,7 +8,6 @@ files of the backbone that they came from.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.finetuning.scratch import ScratchFolder
 from featx.finetuning.splitting import Split, split_backbone
 
 __all__ = ["TunedNetwork"]
 
-_handed_out: list[tempfile.TemporaryDirectory[str]] = []
+_handed_out: list[ScratchFolder] = []
 
 
 class TunedNetwork:
@@ -56,7 +56,7 @@ class TunedNetwork:
         self.arrays = None if arrays is None else dict(arrays)
         self.name = name
         self.card = dict(card)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchFolder | None = None
 
     def backbone(self, *, handed_out: bool = False) -> Backbone:
         """The tuned backbone, opened from its folder.
@@ -69,12 +69,12 @@ class TunedNetwork:
         if self.arrays is None:
             return self.origin
         if self._folder is None:
-            folder = tempfile.TemporaryDirectory(prefix="featx-tuned-", ignore_cleanup_errors=True)
-            self.write(Path(folder.name) / self.name)
+            folder = ScratchFolder("featx-tuned-")
+            self.write(folder.path / self.name)
             self._folder = folder
         if handed_out and self._folder not in _handed_out:
             _handed_out.append(self._folder)
-        opened = Backbone.open(Path(self._folder.name) / self.name, modality=self.origin.info.modality)
+        opened = Backbone.open(self._folder.path / self.name, modality=self.origin.info.modality)
         return Backbone.open(opened, preprocess=self.origin.preprocess)
 
     def write(

@@ -18,7 +18,10 @@ from onnx import helper, numpy_helper
 
 torch = pytest.importorskip("torch")
 
+from featx import FineTuneClassifier  # noqa: E402
 from featx.finetuning.graph_module import GraphModule  # noqa: E402  # it needs torch
+from featx.testing import tiny_backbone  # noqa: E402
+from featx.testing_texts import tiny_text_backbone  # noqa: E402
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -150,3 +153,62 @@ def agrees() -> Callable[..., None]:
 def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
     numbers = np.asarray(values, np.float64)
     return numbers[np.isfinite(numbers)]
+
+
+# --- for the classifier ---
+
+CLASSES = np.asarray(["ant", "bee", "wasp"])
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait take more than networks this small
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_backbone(tmp_path_factory.mktemp("tiny"), channels=(6, 8, 8, 12)))
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_text_backbone(tmp_path_factory.mktemp("texts")))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[np.ndarray]:
+    """Noise, one channel of which is brighter by class."""
+    found = np.random.default_rng(0).integers(0, 236, (48, 36, 36, 3), dtype=np.uint8)
+    for at, picture in enumerate(found):
+        picture[:, :, at % 3] += 20
+    return list(found)
+
+
+@pytest.fixture(scope="session")
+def labels() -> np.ndarray:
+    return CLASSES[np.arange(48) % 3]
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    words = ("abcdefg ", "cdefghi ", "xyz0123 ")
+    return ["a" + "".join(rng.choice(list(words[at % 3]), rng.integers(2, 25))) for at in range(48)]
+
+
+def _tuner(backbone: Any, **given: Any) -> FineTuneClassifier:
+    defaults: dict[str, Any] = {
+        "epochs": 3,
+        "learning_rate": 3e-3,
+        "batch_size": 8,
+        "precision": "float32",
+        "checkpoints": None,
+        "validation_fraction": 0.25,
+    }
+    return FineTuneClassifier(backbone, **{**defaults, **given})
+
+
+@pytest.fixture
+def tuner(one_core: None) -> Callable[..., FineTuneClassifier]:
+    """A function from a backbone and parameters to a classifier that is fitted in a moment."""
+    return _tuner

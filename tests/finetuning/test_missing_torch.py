@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 import featx.finetuning
@@ -21,6 +22,18 @@ def test_what_needs_torch_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
     for name in ("GraphModule", "write_back"):
         with pytest.raises(MissingExtraError, match=r'pip install "featx\[finetune\]"'):
             getattr(featx.finetuning, name)
+
+
+def test_the_classifier_is_made_without_torch_and_says_on_fit_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest)
+    )
+    model = featx.FineTuneClassifier(network)
+    with pytest.raises(MissingExtraError, match=r'pip install "featx\[finetune\]"'):
+        model.fit([np.zeros((32, 32, 3), np.uint8)] * 4, ["a", "b"] * 2)
 
 
 def test_splitting_loads_no_torch() -> None:

@@ -1,0 +1,68 @@
+"""The state of a training on disk: whole, of one run, gone at the end, and no obstacle."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featx.errors import FeatxWarning, OutputError  # noqa: E402
+from featx.finetuning.checkpoints import Checkpoints  # noqa: E402
+
+
+def test_a_state_comes_back_as_it_was_and_is_gone_when_the_run_has_ended(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "runs", "a")
+    assert kept.load() is None
+    kept.save({"epoch": 3, "best": [torch.arange(4.0)], "sums": [0.5, 1.0]})
+    found = Checkpoints(tmp_path / "runs", "a").load()
+    assert found is not None
+    assert (found["epoch"], found["sums"]) == (3, [0.5, 1.0])
+    assert torch.equal(found["best"][0], torch.arange(4.0))
+    assert Checkpoints(tmp_path / "runs", "b").load() is None
+    kept.remove()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_nothing_is_kept_without_a_folder() -> None:
+    kept = Checkpoints(None, "a")
+    kept.save({"epoch": 1})
+    assert kept.load() is None
+    kept.remove()
+
+
+def test_a_damaged_state_begins_the_run_anew(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "a")
+    kept.save({"epoch": 1})
+    (tmp_path / "a" / "state.pt").write_bytes(b"PK\x03\x04 broken")
+    assert kept.load() is None
+
+
+def test_what_nobody_came_back_for_is_swept(tmp_path: Path) -> None:
+    old, young = Checkpoints(tmp_path, "old"), Checkpoints(tmp_path, "young")
+    old.save({"epoch": 1})
+    young.save({"epoch": 1})
+    long_ago = time.time() - 15 * 24 * 3600
+    os.utime(tmp_path / "old", (long_ago, long_ago))
+    young.load()
+    assert [path.name for path in tmp_path.iterdir()] == ["young"]
+
+
+def test_a_folder_that_cannot_be_made_raises_if_it_was_asked_for_and_warns_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        Checkpoints(tmp_path / "file", "a").save({"epoch": 1})
+    kept = Checkpoints(tmp_path / "file", "a", required=False)
+    with pytest.warns(FeatxWarning, match="checkpoints=None"):
+        kept.save({"epoch": 1})
+    kept.save({"epoch": 2})  # said once
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_nobody_else_may_look_into_it(tmp_path: Path) -> None:
+    Checkpoints(tmp_path / "runs", "a").save({"epoch": 1})
+    assert (tmp_path / "runs").stat().st_mode & 0o077 == 0
