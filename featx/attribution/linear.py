@@ -2,6 +2,7 @@
 
 A map is known by what it does to nothing and to each unit vector. If it then says of the vectors at hand what the steps
 themselves say, it is the steps: scalers, projections, selections and linear heads pass in any order, trees and kernels do not.
+What counts is how the scores differ from vector to vector, as that is what is explained: a large intercept agrees with anything.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from featx.errors import ParameterError
 
 __all__ = ["LinearMap", "linear_map", "score_function"]
 
-_TOLERANCE = 1e-5  # of the largest score; float64 arithmetic on float32 vectors stays below 1e-9
+_TOLERANCE = 1e-5  # of the span of a score; float64 arithmetic on float32 vectors stays below 1e-9
+_ROUNDINGS = 16  # of float64, in a score and in the weights that are told from two scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,10 +93,13 @@ def linear_map(
         expected = scores(trial)
     except ValueError:  # steps that refuse such rows, as a Box-Cox transform does zeros
         return None
-    found = LinearMap(weights=weights, intercept=at_zero)
-    scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
-    wrong = float(np.abs(trial @ weights + at_zero - expected).max(initial=0))
-    return found if wrong <= _TOLERANCE * scale else None
+    wrong = np.abs(trial @ weights + at_zero - expected).max(axis=0, initial=0)  # (k,)
+    span = np.ptp(expected, axis=0) if len(expected) else np.zeros_like(wrong)
+    # A weight is the difference of two scores, each rounded at its own size, and a row takes d of them.
+    sizes = np.abs(at_zero) + np.abs(trial) @ (np.abs(at_zero) + np.abs(weights))  # (n, k)
+    rounding = _ROUNDINGS * np.finfo(np.float64).eps * sizes.max(axis=0, initial=0)
+    is_linear = bool((wrong <= _TOLERANCE * span + rounding).all())
+    return LinearMap(weights=weights, intercept=at_zero) if is_linear else None
 
 
 def _uncalibrated(head: Any) -> Any | None:
