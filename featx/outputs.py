@@ -24,9 +24,10 @@ def npy_path(out: str | os.PathLike[str]) -> Path:
     Raises
     ------
     OutputError
-        It is a folder.
+        It is a folder, or no name that a file can have.
     """
     given = Path(out).expanduser()
+    _refuse_name(given)
     if given.is_dir():
         raise OutputError(f"{given}: is a folder. Give the name of a file, such as {given / 'vectors.npy'}.")
     return given if given.suffix == ".npy" else given.with_name(f"{given.name}.npy")
@@ -38,9 +39,10 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     Raises
     ------
     OutputError
-        There is no folder for it, the folder may not be written, a folder has its name, or the file exists and ``overwrite``
-        is not given.
+        No file can have its name, there is no folder for it, the folder may not be written, a folder has its name, or the file
+        exists and ``overwrite`` is not given.
     """
+    _refuse_name(path)
     parent = path.absolute().parent
     if not parent.is_dir():
         raise OutputError(f"{path}: there is no folder {parent}. Make it, or choose another place.")
@@ -69,7 +71,8 @@ def write_output(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     OutputError
         The disk refuses; what was at ``path`` before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    # Its own name is not part of it: with that, a name that the file system just takes would become too long.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with open(temporary, "xb") as file:
             write(file)
@@ -84,6 +87,22 @@ def write_output(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _refuse_name(path: Path) -> None:
+    """Refuse what no file can be called here: asked of the file system, which alone knows its limits."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:  # too long a name; a sign that Windows does not take
+        raise OutputError(
+            f"{str(path)[:80]!r}: cannot be the name of a file here ({error.strerror or error}). Choose another."
+        ) from error
+    except ValueError as error:  # a null character, or one that the file system's encoding has not
+        raise OutputError(
+            f"{str(path)[:80]!r}: cannot be the name of a file ({error}). Choose another."
+        ) from error
 
 
 def make_output(path: str | os.PathLike[str], make: Callable[[], bytes], *, overwrite: bool = False) -> None:

@@ -33,6 +33,29 @@ def test_there_must_be_a_folder_that_can_be_written(tmp_path: Path, monkeypatch:
         check_output(tmp_path / "v.npy")
 
 
+@pytest.mark.parametrize("name", ["a\0b.npy", "n" * 1000, "a/" * 3000 + "b"], ids=["null", "long", "path"])
+def test_what_no_file_can_be_called_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    for check in (check_output, npy_path):
+        with pytest.raises(
+            OutputError, match=r"cannot be the name of a file.*\. Choose another\.$"
+        ) as caught:
+            check(tmp_path / name)
+        assert len(str(caught.value)) < 250
+        assert "\0" not in str(caught.value)
+
+
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes no names of 255 bytes")
+    check_output(path, overwrite=True)
+    write_output(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_exists_is_replaced_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "v.npy").touch()
     with pytest.raises(OutputError, match=r"v\.npy: exists.*overwrite=True"):
