@@ -7,6 +7,7 @@ the same groups, and nothing can be looked up.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import DatasetError, ParameterError
+from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.inputs.dicom_headers import patient_id
 from featx.inputs.frames import file_of
 from featx.store.digest import digest_keyed
@@ -24,7 +25,7 @@ __all__ = ["patient_groups", "pseudonyms"]
 _LEAST_SALT_BYTES = 16
 
 
-def patient_groups(samples: Sequence[str], *, salt: bytes | None = None) -> NDArray[Any]:
+def patient_groups(samples: Sequence[str | os.PathLike[str]], *, salt: bytes | None = None) -> NDArray[Any]:
     """The patient of each DICOM file, as a pseudonym: groups for folds.
 
     Parameters
@@ -44,6 +45,12 @@ def patient_groups(samples: Sequence[str], *, salt: bytes | None = None) -> NDAr
     ------
     DatasetError
         A file is not DICOM or has no PatientID.
+    InputError
+        `samples` is a single path, or no sequence.
+    SampleError
+        One of them is no path; names its index.
+    ParameterError
+        A salt that is too short to keep IDs secret.
     MissingExtraError
         pydicom is not installed.
 
@@ -51,14 +58,35 @@ def patient_groups(samples: Sequence[str], *, salt: bytes | None = None) -> NDAr
     -----
     Two patients of different hospitals with the same ID become one group, which is on the safe side: nothing leaks.
     """
-    found = [patient_id(file_of(sample)) for sample in samples]
-    unknown = [sample for sample, each in zip(samples, found, strict=True) if each is None]
+    names = _names(samples)
+    found = [patient_id(file_of(name)) for name in names]
+    unknown = [name for name, each in zip(names, found, strict=True) if each is None]
     if unknown:
         raise DatasetError(
-            f"{len(unknown):,} of {len(samples):,} files have no PatientID in a DICOM header, {unknown[0]} for one. List "
+            f"{len(unknown):,} of {len(names):,} files have no PatientID in a DICOM header, {unknown[0]} for one. List "
             "the files in a CSV with a column of what belongs together, and name it with group_column=."
         )
     return pseudonyms((each for each in found if each is not None), salt=salt)
+
+
+def _names(samples: Any) -> list[str]:
+    """Paths as strings, one a sample."""
+    if isinstance(samples, str | bytes | os.PathLike):
+        raise InputError(
+            "samples: a single path, expected a list of them: give [path]. For every image below a folder, "
+            "featx.read_dataset(folder).samples."
+        )
+    if not isinstance(samples, Iterable):
+        raise InputError(f"samples: {type(samples).__name__}, expected a list of the paths of DICOM files.")
+    names = list(samples)
+    for index, name in enumerate(names):
+        if not isinstance(name, str | os.PathLike):
+            raise SampleError(
+                f"expected the path of a DICOM file, found {type(name).__name__}. Leave it out.",
+                index=index,
+                name=f"sample {index}",
+            )
+    return [os.fsdecode(name) for name in names]
 
 
 def pseudonyms(ids: Iterable[str], *, salt: bytes | None = None) -> NDArray[Any]:

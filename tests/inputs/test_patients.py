@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from featx import patient_groups, read_dataset
-from featx.errors import DatasetError, ParameterError
+from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.inputs.patients import pseudonyms
 
 SALT = bytes(range(32))
@@ -32,6 +34,26 @@ def files(medical: ModuleType, tmp_path: Path) -> list[str]:
 def test_patients_are_numbered_as_they_appear(files: list[str]) -> None:
     assert patient_groups(files).tolist() == ["patient 1", "patient 2", "patient 1", "patient 3"]
     assert patient_groups([f"{file}#frame=0" for file in files]).tolist() == patient_groups(files).tolist()
+
+
+def test_paths_may_be_of_any_kind_and_in_any_sequence(files: list[str]) -> None:
+    expected = patient_groups(files).tolist()
+    kinds: list[Any] = [[Path(file) for file in files], tuple(files), np.array(files), pd.Series(files)]
+    for given in kinds:
+        assert patient_groups(given).tolist() == expected
+    assert patient_groups([]).tolist() == []
+
+
+def test_what_is_no_list_of_paths_is_refused_in_words(files: list[str]) -> None:
+    for single in (files[0], files[0].encode(), Path(files[0])):
+        with pytest.raises(InputError, match=r"a single path, expected a list of them: give \[path\]"):
+            patient_groups(single)  # type: ignore[arg-type]  # that it is wrong is the test
+    with pytest.raises(InputError, match="NoneType, expected a list of the paths"):
+        patient_groups(None)  # type: ignore[arg-type]  # as above
+    for wrong in (None, b"x.dcm", 7):
+        words = rf"sample 1 \(index 1\): expected the path of a DICOM file, found {type(wrong).__name__}"
+        with pytest.raises(SampleError, match=words):
+            patient_groups([files[0], wrong])  # type: ignore[list-item]  # as above
 
 
 def test_with_a_salt_pseudonyms_are_the_same_everywhere_and_without_it_nothing(files: list[str]) -> None:
