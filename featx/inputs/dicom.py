@@ -16,7 +16,7 @@ from featx.errors import MissingExtraError, SampleError, UnreadableSampleError
 from featx.inputs.dicom_frames import decoded
 from featx.inputs.dicom_headers import count_frames, parsed, reading, table_of
 from featx.inputs.frames import Frame
-from featx.inputs.values import Share, Values, linear
+from featx.inputs.values import Share, Values, linear, refuse_no_number
 
 __all__ = ["count_dicom", "read_dicom"]
 
@@ -49,7 +49,7 @@ def read_dicom(data: bytes, frame: Frame | None) -> Values:
     UnreadableSampleError
         Truncated, or not decodable here; the message names the package that decodes it.
     SampleError
-        Not an image, no such frame, or sizes that no picture has.
+        Not an image, no such frame, sizes that no picture has, or no value that is a finite number.
     """
     try:
         with reading() as pydicom:
@@ -104,15 +104,16 @@ def _values(pydicom: Any, dataset: Any, index: int, n_frames: int) -> Values:
         slope = float(_first(groups.get("RescaleSlope", 1)))
         intercept = float(_first(groups.get("RescaleIntercept", 0)))
         bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
-    return Values(
+    values = Values(
         stored=stored,
         slope=slope,
         intercept=intercept,
-        own=_own_window(pydicom, dataset, index) or _whole_range(dataset, bits, slope, intercept),
+        own=_own_window(dataset, index) or _whole_range(dataset, bits, slope, intercept),
         inverted=photometric == "MONOCHROME1",
         padding=_padding(dataset),
         spacing=_spacing(dataset, index),
     )
+    return refuse_no_number(values)
 
 
 def _colour(stored: NDArray[Any], bits: int, dataset: Any, index: int) -> Values:
@@ -123,25 +124,64 @@ def _colour(stored: NDArray[Any], bits: int, dataset: Any, index: int) -> Values
     return Values(stored=stored, spacing=_spacing(dataset, index))
 
 
-def _own_window(pydicom: Any, dataset: Any, index: int) -> Share | None:
+def _own_window(dataset: Any, index: int) -> Share | None:
     """The file's VOI LUT or window (PS3.3, C.11.2.1): the first, where it offers several."""
-    tables = dataset.get("VOILUTSequence")
-    if tables:
-        n_bits = int(tables[0].LUTDescriptor[2])
-        apply = pydicom.pixels.apply_voi
-        return lambda values: apply(values, dataset, index=0).astype(np.float64) / ((1 << n_bits) - 1)
+    if dataset.get("VOILUTSequence"):
+        return _own_table(dataset)
     found = _grouped(dataset, "FrameVOILUTSequence", index)
     if found.get("WindowCenter") is None or found.get("WindowWidth") is None:
         return None
     center, width = float(_first(found["WindowCenter"])), float(_first(found["WindowWidth"]))
     function = str(found.get("VOILUTFunction") or "LINEAR").upper()
-    if not np.isfinite((center, width)).all() or width < (1 if function == "LINEAR" else 1e-12):
+    ends = (center - width, width, center + width)
+    if not np.isfinite(ends).all() or width < (1 if function == "LINEAR" else 1e-12):
         return None
     if function == "SIGMOID":
         return lambda values: 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
     if function == "LINEAR_EXACT":
         return linear(center - width / 2, center + width / 2)
     return linear(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+
+
+def _own_table(dataset: Any) -> Share:
+    """The file's first VOI LUT; where that makes no sense what raises once it is asked: under another window it is not."""
+    try:
+        first, shares = _table(dataset)
+    except Exception as error:  # whatever a table made by hand brings pydicom and numpy to
+        kind = type(error).__name__
+
+        def refuse(values: NDArray[Any]) -> NDArray[Any]:
+            raise UnreadableSampleError(
+                f"its own table of grey levels (VOI LUT) makes no sense ({kind}). With window=featx.Window(center, width) it is "
+                f"shown without. {_REMOVE}"
+            )
+
+        return refuse
+    return lambda values: shares[np.clip(values - first, 0, len(shares) - 1).astype(np.intp)]
+
+
+def _table(dataset: Any) -> tuple[int, NDArray[np.float64]]:
+    """The value that a VOI LUT begins with, and the share of white of each value from there on (PS3.3, C.11.2.1.1).
+
+    Read here and not by pydicom (3.0), whose indices into a table of 8 bits wrap at 256.
+    """
+    item = dataset.VOILUTSequence[0]
+    n_entries, first, n_bits = map(int, item.LUTDescriptor)
+    n_entries = n_entries & 0xFFFF or 1 << 16  # 0 stands for 65,536; and the element may be a signed one
+    if not 8 <= n_bits <= 16:
+        raise ValueError(n_bits)
+    data = item.LUTData
+    if isinstance(data, bytes):
+        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+        words = np.frombuffer(data, "<u2" if little else ">u2")
+    else:
+        words = np.atleast_1d(np.asarray(data, dtype=np.uint16))
+    # The standard has two entries of 8 bits in a word; many write one.
+    if n_bits == 8 and len(words) == (n_entries + 1) // 2:
+        words = words.astype("<u2").view(np.uint8)
+    if len(words) < n_entries:
+        raise ValueError(len(words))
+    return first, words[:n_entries] / ((1 << n_bits) - 1)
 
 
 def _whole_range(dataset: Any, bits: int | None, slope: float, intercept: float) -> Share | None:

@@ -11,8 +11,8 @@ Owns featx's pixel rules: every source meets the same definition, in this order.
 3. Resize and centre crop, pixel for pixel those of the PIL-backed image processors of transformers 5. A picture
    whose file says that its pixels are oblong is resized as if they were square.
 
-Refuses what has no single picture in 8 bits: without a window 16-bit and float pixels. Never loosens PIL's
-guards against truncated files and decompression bombs, and changes no PIL setting.
+Refuses what has no single picture in 8 bits: without a window 16-bit and float pixels. No message quotes what a file
+holds. Never loosens PIL's guards against truncated files and decompression bombs, and changes no PIL setting.
 """
 
 from __future__ import annotations
@@ -32,8 +32,15 @@ from featx.backbones.preprocess import RESAMPLES, ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inputs.frames import Frame
 from featx.inputs.medical import is_medical, read_medical
-from featx.inputs.refusals import NEEDS_WINDOW, NO_DEEP_COLOUR, array_problem, depth_problem, looks_like
-from featx.inputs.values import Values, pixels_of
+from featx.inputs.refusals import (
+    NEEDS_WINDOW,
+    NO_DEEP_COLOUR,
+    array_problem,
+    depth_problem,
+    looks_like,
+    tiff_type,
+)
+from featx.inputs.values import Values, linear, pixels_of, refuse_no_number
 
 __all__ = ["FORMATS", "canonical", "count_pages", "decode", "fit", "write_png"]
 
@@ -90,7 +97,8 @@ def decode(
     UnreadableSampleError
         If the data is empty, truncated, corrupt, too large (PIL's guard), or not an image.
     SampleError
-        If the pixels have more than 8 bits and there is no window for them, or there is no such frame.
+        If the pixels have more than 8 bits and there is no window for them, no value of theirs is a finite number, or there is no
+        such frame.
     MissingExtraError
         If it takes a package of the extra ``medical`` that is not installed.
     """
@@ -150,7 +158,7 @@ def canonical(
     Raises
     ------
     SampleError
-        If the type, shape or dtype is another, or the pixels have more than 8 bits.
+        If the type, shape or dtype is another, the pixels have more than 8 bits, or no value of theirs is a finite number.
     UnreadableSampleError
         If a PIL image that was opened but not loaded turns out to be unreadable.
     """
@@ -159,7 +167,11 @@ def canonical(
         if problem is not None:
             raise SampleError(problem, index=index, name=name)
         if source.dtype != np.uint8:
-            source = pixels_of(Values(stored=source.reshape(source.shape[:2])), preprocess.window)
+            try:
+                values = refuse_no_number(Values(stored=source.reshape(source.shape[:2])))
+            except SampleError as error:
+                raise SampleError(error.message, index=index, name=name) from None
+            source = pixels_of(values, preprocess.window)
         if source.ndim == 3 and source.shape[2] == 3:
             return np.ascontiguousarray(source)
         if source.ndim == 3 and source.shape[2] == 4:
@@ -236,15 +248,23 @@ def count_pages(data: bytes) -> int:
 
 
 def _shown(image: Image.Image, problem: str, preprocess: ImagePreprocess) -> np.ndarray:
-    """A loaded image of more than 8 bits through the window, upright; uint8 (h, w, 3)."""
-    if image.mode != "F" and not image.mode.startswith("I"):
+    """A loaded image of values through the window, upright; uint8 (h, w, 3)."""
+    bits, signed = tiff_type(image)
+    small = image.mode == "L" and signed
+    if not small and image.mode != "F" and not image.mode.startswith("I"):
         raise SampleError(f"{problem}: {NO_DEEP_COLOUR}.")
-    if preprocess.window is None:
+    if not small and preprocess.window is None:
         raise SampleError(f"{problem}: {NEEDS_WINDOW}.")
     method = _UPRIGHT.get(_orientation(image))
     stored = np.asarray(image if method is None else image.transpose(method))
+    if small:  # PIL has no modes for these two; the bits are right
+        stored = stored.view(np.int8)
+    elif image.mode == "I" and bits == 32 and not signed:
+        stored = stored.view(np.uint32)
     white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
-    grey = pixels_of(Values(stored=stored, inverted=white_is_zero), preprocess.window)
+    # Signed 8 bits are a picture as they stand, as they are in DICOM: from the least that they hold to the most.
+    values = Values(stored=stored, own=linear(-128, 127) if small else None, inverted=white_is_zero)
+    grey = pixels_of(refuse_no_number(values), preprocess.window)
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 
 
@@ -373,7 +393,10 @@ def _reason(error: Exception, data: bytes) -> str:
         return f"{looks_like(data)}; featx reads {', '.join(FORMATS)}, DICOM, NIfTI, MGZ"
     if "truncated" in str(error).lower():
         return f"truncated after {len(data):,} bytes" if data else "truncated"
-    return f"{type(error).__name__}: {error}"
+    words = re.sub(
+        r"""b?['"].*['"]""", "...", str(error), flags=re.DOTALL
+    )  # where PIL quotes bytes of the file
+    return f"{type(error).__name__}: {words}"
 
 
 # (action, message, category, module, line) as in warnings.filters: PIL's modules, UserWarning only.

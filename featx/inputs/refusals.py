@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NEEDS_WINDOW", "NO_DEEP_COLOUR", "array_problem", "depth_problem", "looks_like"]
+__all__ = ["NEEDS_WINDOW", "NO_DEEP_COLOUR", "array_problem", "depth_problem", "looks_like", "tiff_type"]
 
 NEEDS_WINDOW = (
     "a window is needed to show it in 8 bits, and featx does not guess one: window=featx.Window(center, width), or "
@@ -21,6 +21,8 @@ NEEDS_WINDOW = (
 NO_DEEP_COLOUR = "no window applies to colour and alpha of more than 8 bits. Give it 8 bits a channel"
 _TO_8_BITS = "(np.clip((a - low) / (high - low), 0, 1) * 255).astype(np.uint8)"
 
+# TIFF 6.0: bits of each channel; of each whether it is unsigned (1), signed (2) or float (3).
+_BITS_TAG, _SAMPLE_FORMAT_TAG = 0x0102, 0x0153
 _DEEP_RAWMODE = re.compile(r"^(?!BGR).*;(12|16)[A-Z]*$")  # BGR;16 is BMP's 5-6-5, which is not deep
 
 
@@ -28,12 +30,18 @@ def depth_problem(image: Any, data: bytes) -> str | None:
     """What to call the pixels of a PIL image where they have more than 8 bits, or None.
 
     To be asked before the image is loaded: PIL reads 16-bit colour as mode RGB and drops the lower bits while
-    loading; only the decoder's arguments tell. `data` is the file, where it is at hand.
+    loading; only the decoder's arguments tell, and of a TIFF its tags: where each channel lies apart, PIL takes the bytes of
+    16 bits for neighbours. `data` is the file, where it is at hand.
     """
+    bits, signed = tiff_type(image)
     if image.mode == "F":
         return "float pixels"
     if image.mode.startswith("I"):
         return f"16-bit or deeper pixels (PIL mode {image.mode})"
+    if bits > 8:
+        return f"{bits}-bit pixels ({image.format}, {image.mode})"
+    if signed:
+        return "signed 8-bit pixels"
     for codec, _, _, arguments in getattr(image, "tile", ()):
         first, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
         if isinstance(first, str) and _DEEP_RAWMODE.match(first):
@@ -46,6 +54,17 @@ def depth_problem(image: Any, data: bytes) -> str | None:
         if 0 <= at < len(data) - 42 and (data[at + 42] & 0x7F) + 1 > 8:
             return f"{(data[at + 42] & 0x7F) + 1}-bit pixels (JPEG 2000)"
     return None
+
+
+def tiff_type(image: Any) -> tuple[int, bool]:
+    """Bits of a channel of a TIFF, and whether they are those of signed numbers; (0, False) of other images.
+
+    PIL does not tell in all cases: it reads signed 8 bits as mode L, unsigned 32 bits as its signed mode I.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if not tags:
+        return 0, False
+    return int(max(tags.get(_BITS_TAG, (1,)))), 2 in tags.get(_SAMPLE_FORMAT_TAG, (1,))
 
 
 def array_problem(array: np.ndarray, *, windowed: bool = False) -> str | None:
@@ -72,7 +91,7 @@ def array_problem(array: np.ndarray, *, windowed: bool = False) -> str | None:
 
 
 def looks_like(data: bytes) -> str:
-    """What a file that is no image may be, from its first bytes."""
+    """What a file that is no image may be, from its first bytes, which are not quoted: they may be a patient's."""
     if data[128:132] == b"DICM":
         return "a DICOM file"
     if data[4:8] == b"ftyp":
@@ -81,4 +100,4 @@ def looks_like(data: bytes) -> str:
         return "a PDF"
     if data[:2] == b"\x1f\x8b":
         return "a gzip file"
-    return f"no known image format, it starts with {data[:8]!r}"
+    return "no known image format"

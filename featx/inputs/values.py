@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from featx.backbones.window import Window
 from featx.errors import SampleError
 
-__all__ = ["Values", "linear", "pixels_of"]
+__all__ = ["Values", "linear", "pixels_of", "refuse_no_number"]
 
 Share = Callable[[NDArray[Any]], NDArray[Any]]
 """From values to shares of white, 0 to 1 once clipped."""
 
+_REMOVE = 'Remove it, or pass on_error="nan".'
 _MOST_OBLONG = 20.0
 """Edges of a pixel differ by less; a header that says more is not believed."""
 
@@ -107,8 +108,33 @@ def pixels_of(values: Values, window: Window | None) -> NDArray[np.uint8]:
     return _levels(values, share, stored)
 
 
+def refuse_no_number(values: Values) -> Values:
+    """The same values, of a picture that stands alone: without one measurement it would be black, and nobody would know why.
+
+    Slices of volumes are not asked: at their ends there may be nothing to measure.
+
+    Raises
+    ------
+    SampleError
+        No value is a finite number, or the slope and intercept make infinite ones of them.
+    """
+    stored = values.stored
+    finite = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
+    if not finite.size:
+        raise SampleError(f"not one of its values is a finite number. {_REMOVE}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = np.array([finite.min(), finite.max()], np.float64) * values.slope + values.intercept
+    if not np.isfinite(ends).all():
+        raise SampleError(
+            f"its rescale slope and intercept make no finite numbers of what is stored. {_REMOVE}"
+        )
+    return values
+
+
 def _levels(values: Values, share: Share, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    measured = stored.astype(np.float64) * values.slope + values.intercept
+    # A table also lists values that the picture has not.
+    with np.errstate(over="ignore", invalid="ignore"):
+        measured = stored.astype(np.float64) * values.slope + values.intercept
     finite = np.isfinite(measured)
     white = np.clip(share(np.where(finite, measured, 0.0)), 0.0, 1.0)
     if values.inverted:

@@ -74,18 +74,99 @@ def test_grey_is_shown_as_pydicom_shows_it(medical: ModuleType, elements: dict[s
 
 
 def test_lookup_tables_are_applied_as_pydicom_applies_them(medical: ModuleType) -> None:
-    voi = medical.lut((np.arange(4096) // 16).astype(np.uint16) ** 2 // 255, -2048 & 0xFFFF, 8)
+    voi = medical.lut(np.arange(4096) ** 2 // 4095, -2048 & 0xFFFF, 12)
     voi[0x00283002].VR = "SS"
-    voi.LUTDescriptor = [4096, -2048, 8]
+    voi.LUTDescriptor = [4096, -2048, 12]
     made = medical.dataset(RAMP, VOILUTSequence=[voi], WindowCenter=0, WindowWidth=10)
     data = medical.encoded(made)
     np.testing.assert_allclose(shown(data), as_pydicom_shows(data), atol=0.5 + 1e-6)
+    assert len(np.unique(shown(data))) == 256
     modality = medical.lut(np.arange(256, dtype=np.uint16)[::-1] * 4, 0, 16)
     stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
     data = medical.dicom(stored, ModalityLUTSequence=[modality])
     values = read_dicom(data, None)
     np.testing.assert_array_equal(values.stored, (255 - stored.astype(int)) * 4)
     assert values.own is None  # units of a table are no 8-bit picture
+
+
+@pytest.mark.parametrize("n_bits", [8, 9, 16])
+def test_a_long_table_of_few_bits_keeps_its_levels(medical: ModuleType, n_bits: int) -> None:
+    """Not as pydicom 3.0 applies it, whose indices into a table of 8 bits wrap at 256, and which has none of 9."""
+    entries = np.arange(4096) * ((1 << n_bits) - 1) // 4095
+    stored = (RAMP + 2048).astype(np.uint16)
+    pixels = shown(medical.dicom(stored, VOILUTSequence=[medical.lut(entries, 0, n_bits)]))
+    np.testing.assert_allclose(
+        pixels, stored / 4095 * 255, atol=1
+    )  # a level of the table and one of the picture, rounded
+
+
+@pytest.mark.parametrize("n_entries", [256, 255])
+def test_8_bit_tables_may_hold_two_entries_a_word(medical: ModuleType, n_entries: int) -> None:
+    """As PS3.3, C.11.2.1.1 has them, since CP 522."""
+    levels = np.arange(256, dtype=np.uint8)[::-1]
+    table = medical.lut(levels[:n_entries], 0, 8)
+    table.add_new(0x00283006, "OW", levels.tobytes())
+    stored = np.arange(n_entries, dtype=np.uint8).reshape(1, n_entries)
+    assert shown(medical.dicom(stored, VOILUTSequence=[table])).tolist() == [levels[:n_entries].tolist()]
+
+
+def test_values_beyond_a_table_take_its_ends(medical: ModuleType) -> None:
+    table = medical.lut(np.array([51, 102, 204]), 10, 8)
+    stored = np.array([[0, 9, 10, 11, 12, 13, 65535]], np.uint16)
+    pixels = shown(medical.dicom(stored, VOILUTSequence=[table]))
+    assert pixels.tolist() == [[51, 51, 51, 102, 204, 204, 204]]
+
+
+def _malformed(medical: ModuleType, wrong: str) -> Dataset:
+    table = medical.lut(np.arange(4096), 0, {"no bits": 0, "40 bits": 40}.get(wrong, 12))
+    if wrong == "too short":
+        table.add_new(0x00283006, "OW", bytes(100))
+    elif wrong == "no data":
+        del table[0x00283006]
+    elif wrong == "no descriptor":
+        del table[0x00283002]
+    return table
+
+
+@pytest.mark.parametrize("wrong", ["no bits", "40 bits", "too short", "no data", "no descriptor"])
+def test_a_table_that_makes_no_sense_is_one_bad_sample_and_nothing_under_a_window(
+    medical: ModuleType, wrong: str
+) -> None:
+    data = medical.dicom(RAMP, VOILUTSequence=[_malformed(medical, wrong)])
+    with pytest.raises(UnreadableSampleError, match=r"^ct\.dcm \(index 3\): its own table of grey levels"):
+        decode(data, AS_IS, name="ct.dcm", index=3)
+    plain = medical.dicom(RAMP)
+    np.testing.assert_array_equal(shown(data, Window(0, 2000)), shown(plain, Window(0, 2000)))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [{"RescaleSlope": slope} for slope in ("nan", "inf", "-inf", "1e308")] + [{"RescaleIntercept": "nan"}],
+    ids=str,
+)
+@pytest.mark.parametrize("window", [None, Window(40, 400), Window.percentiles()])
+def test_a_slope_that_makes_no_numbers_is_refused(
+    medical: ModuleType, elements: dict[str, str], window: Window | None
+) -> None:
+    (name, said), marker = next(iter(elements.items())), "7777777"
+    whole = medical.dicom(RAMP, WindowCenter=40, WindowWidth=400, **{name: marker})
+    data = whole.replace(marker.encode(), said.encode().ljust(len(marker)))
+    with pytest.raises(SampleError, match="its rescale slope and intercept make no finite numbers"):
+        shown(data, window)
+
+
+def test_float_pixels_without_a_number_are_refused(medical: ModuleType) -> None:
+    def floats(value: float) -> bytes:
+        made = medical.dataset(np.zeros((4, 4), np.uint32), WindowCenter=5, WindowWidth=10)
+        del made[0x7FE00010]
+        pixels = np.full((4, 4), value, np.float32)
+        pixels[0, 0] = np.nan
+        made.add_new(0x7FE00008, "OF", pixels.tobytes())
+        return medical.encoded(made)
+
+    assert shown(floats(20.0)).tolist() == [[0, 255, 255, 255]] + [[255] * 4] * 3
+    with pytest.raises(SampleError, match="not one of its values is a finite number"):
+        shown(floats(np.nan))
 
 
 @pytest.mark.parametrize(("photometric", "ends"), [("MONOCHROME2", [0, 255]), ("MONOCHROME1", [255, 0])])
@@ -113,10 +194,12 @@ def test_more_bits_without_a_window_need_one(medical: ModuleType) -> None:
     )
 
 
-@pytest.mark.parametrize("width", [0, -5, 0.5])
-def test_a_window_that_makes_no_sense_is_none(medical: ModuleType, width: float) -> None:
+@pytest.mark.parametrize(("center", "width"), [(40, 0), (40, -5), (40, 0.5), ("1.7e308", "1.7e308")])
+def test_a_window_that_makes_no_sense_is_none(
+    medical: ModuleType, center: float | str, width: float | str
+) -> None:
     with pytest.raises(SampleError, match="no window of its own"):
-        shown(medical.dicom(RAMP, WindowCenter=40, WindowWidth=width))
+        shown(medical.dicom(RAMP, WindowCenter=center, WindowWidth=width))
 
 
 def test_padding_does_not_count_among_percentiles(medical: ModuleType) -> None:

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from featx.backbones.window import Window
 from featx.errors import SampleError
-from featx.inputs.values import Values, linear, pixels_of
+from featx.inputs.values import Values, linear, pixels_of, refuse_no_number
 
 
 @given(
@@ -62,6 +62,31 @@ def test_padding_and_what_is_not_finite_do_not_count() -> None:
 def test_a_picture_of_one_value_is_a_picture(value: float) -> None:
     flat = Values(stored=np.full((2, 2), value, np.float32))
     assert pixels_of(flat, Window.percentiles()).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        Values(stored=np.array([[np.nan, np.inf], [-np.inf, np.nan]], np.float32)),
+        Values(stored=np.ones((2, 2), np.int16), slope=float("nan")),
+        Values(stored=np.ones((2, 2), np.int16), slope=float("inf")),
+        Values(stored=np.ones((2, 2), np.int16), intercept=float("-inf")),
+        Values(stored=np.array([[0, 20]], np.int16), slope=1e307),
+    ],
+    ids=["all NaN", "slope NaN", "slope inf", "intercept -inf", "beyond float64"],
+)
+def test_a_picture_without_a_number_is_refused(values: Values) -> None:
+    with pytest.raises(SampleError, match=r"finite number.*\. Remove it, or pass on_error=\"nan\"\.$"):
+        refuse_no_number(values)
+
+
+def test_one_number_is_enough_and_a_steep_slope_warns_of_nothing() -> None:
+    one = Values(stored=np.array([[np.nan, 3.0]], np.float32))
+    assert refuse_no_number(one) is one
+    steep = Values(
+        stored=np.array([[0, 2]], np.int16), slope=1e305
+    )  # other values of 16 bits are beyond float64
+    assert pixels_of(refuse_no_number(steep), Window(1e305, 2e305)).tolist() == [[0, 255]]
 
 
 def test_without_a_window_the_error_says_what_the_values_span() -> None:
