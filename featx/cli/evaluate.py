@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import featx
+from featx.cli.invocation import shown_command
 from featx.cli.options import (
     CacheOption,
     GroupColumnOption,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_PATHS = frozenset(
+    {"data", "backbone", "model", "preprocess", "image_root", "cache", "report", "png", "predictions"}
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -47,6 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -158,8 +164,38 @@ def evaluate(
         Path | None,
         typer.Option("--png", metavar="FILE", help="Write a picture for slides.", show_default=False),
     ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            metavar="FILE",
+            help="Write what was predicted of each sample: a CSV with row, file, fold, truth, prediction and p_<class>. It names "
+            "files, being your own to work with; pages and pictures, which are handed on, do not.",
+            show_default=False,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(
+            "--title",
+            metavar="TEXT",
+            help="Title of page and picture. Default: the model and the data set.",
+            show_default=False,
+        ),
+    ] = None,
     show_names: Annotated[
-        bool, typer.Option("--show-names", help="Name files in the page; they may name patients.")
+        bool,
+        typer.Option(
+            "--show-names",
+            help="Name files in the page, as the folder or CSV has them; they may name patients.",
+        ),
+    ] = False,
+    show_all: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Print every figure of whatever was judged, not of the first alone; of several models too.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are already there.")
@@ -178,14 +214,14 @@ def evaluate(
     """Judge heads or a model on samples they have not seen.
 
     Every sample is predicted once, by a model whose training part held neither it nor any other of its group; with a split, one
-    model is fitted on its part "train". Every figure has a 95 % interval, and leaks that were found stand below the figures.
+    model is fitted on its part "train". Every figure has a 95 % interval, and leaks that were found stand above the figures.
     """
     from featx.evaluating import evaluate_heads, evaluate_model, read_for
     from featx.outputs import check_output
 
-    for path in (report, png):
-        if path is not None:
-            check_output(path, overwrite=overwrite)  # refused before the work, not after it
+    outputs = [path for path in (report, png, predictions) if path is not None]
+    for path in outputs:
+        check_output(path, overwrite=overwrite)  # refused before the work, not after it
     columns = column_choices(
         file=file_column or "file",
         label=label_column,
@@ -244,18 +280,22 @@ def evaluate(
     except LeakError as error:
         print_error(str(error))
         raise typer.Exit(1) from error
+    command = shown_command(context, paths=_PATHS)
     if report is not None:
-        result.to_html(report, show_names=show_names, overwrite=overwrite)
+        result.to_html(report, title=title, show_names=show_names, command=command, overwrite=overwrite)
     if png is not None:
-        result.to_png(png, overwrite=overwrite)
-    written = [str(path) for path in (report, png) if path is not None]
+        result.to_png(png, title=title, overwrite=overwrite)
+    if predictions is not None:
+        result.to_csv(predictions, show_names=True, overwrite=overwrite)
+    written = [str(path) for path in outputs]
     if as_json:
-        print_json({**result.to_dict(show_names=show_names), "written": written})
+        print_json({**result.to_dict(show_names=show_names), "command": command, "written": written})
         return
     for unread in evaluations[0].skipped:
         say(f"skipped {one_line(without_advice(str(unread)))}")
-    say(result.format_table())
+    say(result.format_table(full=show_all))
     if written:
+        say()
         say(f"Written: {', '.join(written)}")
 
 

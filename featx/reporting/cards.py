@@ -1,6 +1,6 @@
 """The worst mistakes of an evaluation as cards: a picture or a text, its evidence, what it is, and what was predicted.
 
-Invariant: a sample is a number, unless names are asked for.
+Invariant: a sample is a row and, where a table lists it, a line, unless names are asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def mistakes(evaluation: Evaluation, *, show_names: bool, evidence: bool) -> Mar
         return joined([element("h2", title), element("p", "None: every prediction is right.")])
     one = noun(evaluation)
     order = "Most confident" if evaluation.classes is not None else "Largest"
-    note = f"{order} first. Numbers count the {one}s evaluated, from 0."
+    note = f"{order} first. A number is the row in the data as given, from 0"
+    note += "; a line is that of the table." if evaluation.origin.places is not None else "."
     if main.level == "group":
         note += f" Of a group the {one} is shown that spoke for the wrong prediction most."
     seen = {each.sample: _seen(each, evaluation) for each in found}
@@ -60,11 +61,18 @@ def _seen(mistake: Mistake, evaluation: Evaluation) -> Markup | None:
     """The sample itself, where it can be read."""
     if evaluation.modality == "image":
         picture = shown_thumbnail(evaluation.samples, mistake.sample, size_px=_EDGE_PX)
-        return None if picture is None else jpeg(picture, f"{noun(evaluation)} {mistake.sample}")
+        return None if picture is None else jpeg(picture, _called(mistake, evaluation))
     if evaluation.modality == "text":
         text = shown_text(evaluation.samples, mistake.sample)
         return None if text is None else element("blockquote", text, dir="auto")
     return None
+
+
+def _called(mistake: Mistake, evaluation: Evaluation) -> str:
+    """Where to find the sample, without its name: ``"image 348 (labels.csv, line 350)"``."""
+    origin = evaluation.origin
+    line = "" if origin.places is None else f" ({origin.places[mistake.sample]})"
+    return f"{noun(evaluation)} {int(origin.rows[mistake.sample])}{line}"
 
 
 def _card(
@@ -75,7 +83,7 @@ def _card(
     *,
     show_names: bool,
 ) -> Markup:
-    one, shown = noun(evaluation), seen
+    shown = seen
     if evidence is not None:
         drawn = Markup(evidence.fragment(size_px=_EDGE_PX, most_characters=LONGEST_TEXT))
         shown = (
@@ -84,7 +92,8 @@ def _card(
     if seen is not None and evaluation.modality == "image":
         shown = element("div", shown, class_="pictures")
     whole = f", of a group of {mistake.n_samples}" if mistake.n_samples > 1 else ""
-    name = f": {evaluation.names[mistake.sample]}" if show_names else ""
+    called, name = _called(mistake, evaluation), evaluation.names[mistake.sample]
+    named = f": {name}" if show_names and name not in called else ""
     if isinstance(mistake.true, str):
         sure = "" if mistake.sure is None else f" ({number(mistake.sure)})"
         words = [
@@ -98,4 +107,4 @@ def _card(
         words = [f"is {number(mistake.true)}, predicted {number(float(mistake.predicted))}"]
     score = None if evidence is None else caption(evidence)
     below = [] if score is None else [element("br"), element("small", score)]
-    return element("li", shown, f"{one} {mistake.sample}{whole}{name}", element("br"), *words, *below)
+    return element("li", shown, f"{called}{whole}{named}", element("br"), *words, *below)

@@ -49,7 +49,7 @@ def short(label: str, longest: int = _LONGEST_LABEL) -> str:
 
 def draw_roc(ax: Axes, judgement: Judgement, positive: int | None, palette: Palette) -> None:
     """ROC curves: of two classes a thin line a fold, their mean and the thresholds; of more the mean of each class."""
-    _frame(ax, palette, "share of the rest taken for it", "share of the class found")
+    _frame(ax, palette, "1 - specificity (false positive rate)", "sensitivity (recall)")
     ax.set_title("ROC")
     ax.plot([0, 1], [0, 1], color=palette.line, linewidth=1, linestyle="--")
     outcomes = judgement.outcomes
@@ -68,8 +68,8 @@ def draw_roc(ax: Axes, judgement: Judgement, positive: int | None, palette: Pale
 
 def draw_precision_recall(ax: Axes, judgement: Judgement, positive: int | None, palette: Palette) -> None:
     """Precision against recall, as :func:`draw_roc`."""
-    _frame(ax, palette, "recall", "precision")
-    ax.set_title("Precision and recall")
+    _frame(ax, palette, "recall (sensitivity)", "precision")
+    ax.set_title("Precision-recall")
     outcomes = judgement.outcomes
     for at, (c, name) in enumerate(_drawn(judgement, positive)):
         curves = precision_recall_curves(outcomes, c)
@@ -88,7 +88,7 @@ def draw_calibration(ax: Axes, judgement: Judgement, positive: int | None, palet
     """How often what was given a probability came true; dots are as large as they are many rows."""
     found = reliability(judgement.outcomes, positive)
     of = "of the predicted label" if positive is None else f"of {short(_labels(judgement)[positive])}"
-    _frame(ax, palette, f"probability {of}", "how often it was right")
+    _frame(ax, palette, f"predicted probability {of}", "observed frequency")
     ax.set_title("Calibration")
     ax.plot([0, 1], [0, 1], color=palette.line, linewidth=1, linestyle="--")
     if found is not None:

@@ -20,10 +20,12 @@ from featx.evaluation.judgements import CurvePoint, Judgement, PartCounts
 from featx.evaluation.leaks import Leak
 from featx.evaluation.origins import Origin
 from featx.evaluation.out_of_fold import FoldFit
-from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 from featx.evaluation.predictors import Predictors
 from featx.outputs import json_bytes, make_output
-from featx.reporting.wording import between, number, unchecked, with_interval
+from featx.reporting.plain import evaluation_values
+from featx.reporting.predictions import csv_bytes, prediction_rows
+from featx.reporting.tables import evaluation_table
+from featx.reporting.wording import with_interval
 
 __all__ = ["Evaluation"]
 
@@ -42,6 +44,8 @@ class Evaluation:
         Why figures may flatter.
     kept : tuple of Leak
         Copies and near-copies that were found and that folds keep together: they flatter nothing.
+    noted : tuple of Leak
+        What was found in the data that is no leak, and worth knowing, such as groups with several labels.
     looked_for : tuple of str
         Kinds of leaks that the data allowed to look for.
     fits : tuple of FoldFit
@@ -87,6 +91,7 @@ class Evaluation:
     judgements: tuple[Judgement, ...]
     leaks: tuple[Leak, ...]
     kept: tuple[Leak, ...] = ()
+    noted: tuple[Leak, ...] = ()
     looked_for: tuple[str, ...]
     fits: tuple[FoldFit, ...]
     classes: NDArray[Any] | None
@@ -115,6 +120,17 @@ class Evaluation:
         return not self.fits and self.n_trained_on is None
 
     @property
+    def judges_training(self) -> bool:
+        """Whether every row of :attr:`main` is one that the model was trained on, or belongs with one."""
+        if self.fits or self.trained is None:
+            return False
+        known: set[int] = set()
+        for judgement in self.judgements:
+            if judgement.level == "sample":
+                known |= set(judgement.outcomes.units[self.trained[judgement.outcomes.samples]].tolist())
+        return known.issuperset(self.main.outcomes.units.tolist())
+
+    @property
     def main(self) -> Judgement:
         """The judgement to quote."""
         return self.judgements[0]
@@ -136,63 +152,21 @@ class Evaluation:
         """One line that names nobody."""
         estimate = self[self.main.headline]
         shown = f"{figure_of(self.main.headline).title} {with_interval(estimate)}"
-        return f"Evaluation({self.name!r}: {shown}; {self.main.part}, {self.n_samples} samples)"
+        n = len(self.main.outcomes)
+        return f"Evaluation({self.name!r}: {shown}; {self.main.part}, {n} {self.main.level}{'' if n == 1 else 's'})"
 
     @property
-    def _negative(self) -> str:
+    def negative(self) -> str:
+        """Of two classes the one that specificity is about; empty of more."""
+        if self.positive is None:
+            return ""
         labels = [] if self.classes is None else [str(c) for c in self.classes.tolist()]
         return next((label for label in labels if label != self.positive), "")
 
     def to_dict(self, *, show_names: bool = False) -> dict[str, Any]:
         """Plain values that JSON can say; without predictions and samples. Names only where asked for: those of files often
         hold those of patients."""
-        return {
-            "name": self.name,
-            "classes": None if self.classes is None else self.classes.tolist(),
-            "positive": self.positive,
-            "parts": [
-                {
-                    "part": part.part,
-                    "n_samples": part.n_samples,
-                    "n_groups": part.n_groups,
-                    "by_class": part.by_class,
-                }
-                for part in self.parts
-            ],
-            "n_samples": self.n_samples,
-            "n_groups": self.n_groups,
-            "n_units": self.n_units,
-            "n_trained_on": self.n_trained_on,
-            "kept_together": self.kept_together,
-            "judgements": [judgement.to_dict() for judgement in self.judgements],
-            "leaks": [_found(leak, show_names) for leak in self.leaks],
-            "kept_together_copies": [_found(each, show_names) for each in self.kept],
-            "looked_for": list(self.looked_for),
-            "folds": [
-                {
-                    "n_train": fit.n_train,
-                    "n_test": fit.n_test,
-                    "fit_time_s": fit.fit_time_s,
-                    "params": {name: _plain(value) for name, value in fit.params.items()},
-                    "thresholds": fit.thresholds,
-                }
-                for fit in self.fits
-            ],
-            "learning_curve": [
-                {"n_train": point.n_train, **point.estimate.to_dict()} for point in self.curve
-            ],
-            "settings": self.settings,
-            "spaces": list(self.spaces),
-            "data_digest": self.data_digest,
-            "skipped": [
-                {
-                    **({"file": error.name, "place": error.place} if show_names else {}),
-                    "index": error.index,
-                    "reason": error.message,
-                }
-                for error in self.skipped
-            ],
-        }
+        return evaluation_values(self, show_names=show_names)
 
     def to_json(
         self, path: str | os.PathLike[str], *, show_names: bool = False, overwrite: bool = False
@@ -212,6 +186,7 @@ class Evaluation:
         title: str | None = None,
         show_names: bool = False,
         evidence: bool = True,
+        command: str | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write a page to read, print and hand on: one HTML file that loads nothing.
@@ -220,13 +195,15 @@ class Evaluation:
         ----------
         path : path
         title : str, optional
-            None takes the evaluation's name.
+            None names the model and the data set.
         show_names : bool
             Name files and examples of leaks. Without it a sample is a number and no group is named: names of files often hold
             those of patients. Pictures and texts of the worst mistakes are on the page either way.
         evidence : bool
             Show what each of the worst mistakes rests on, by the very model that made it: see :func:`featx.evidence`. Computed
             now: exact maps take a second or two, covering parts up to twenty more.
+        command : str, optional
+            The line of a command line that repeats this, for the page's last section.
         overwrite : bool
             Replace a file that is already there.
 
@@ -238,7 +215,9 @@ class Evaluation:
 
         make_output(
             path,
-            lambda: evaluation_page(self, title=title, show_names=show_names, evidence=evidence),
+            lambda: evaluation_page(
+                self, title=title, show_names=show_names, evidence=evidence, command=command
+            ),
             overwrite=overwrite,
         )
 
@@ -251,7 +230,7 @@ class Evaluation:
         ----------
         path : path
         title : str, optional
-            None takes the evaluation's name.
+            None names the model and the data set.
         overwrite : bool
             Replace a file that is already there.
 
@@ -263,41 +242,41 @@ class Evaluation:
 
         make_output(path, lambda: evaluation_picture(self, title=title), overwrite=overwrite)
 
-    def format_table(self) -> str:
-        """Figures for people: a line each, with its interval."""
-        lines = [self.name] if self.name else []
-        lines += [f"Beware: {leak}" for leak in self.leaks if leak.kind in (TRAINED_ON, NOTHING_NEW)]
-        for judgement in self.judgements:
-            noun = "groups" if judgement.level == "group" else "samples"
-            tied = judgement.n_units < len(judgement.outcomes)
-            units = f"; {judgement.n_units} independent units: {self.kept_together}" if tied else ""
-            lines += [f"{judgement.part}: {len(judgement.outcomes)} {noun}{units}", ""]
-            lines += [f"  {'':<38}{'value':>8}   95 % interval"]
-            for name, estimate in judgement.figures.items():
-                interval = between(estimate)
-                if name == "calibration_error" and judgement.calibration_by_chance is not None:
-                    interval = f"{judgement.calibration_by_chance:.3f} by chance alone"
-                title = figure_of(name).title
-                if name in ("sensitivity", "specificity"):
-                    title += f" ({self.positive if name == 'sensitivity' else self._negative})"
-                lines.append(f"  {title:<38}{number(estimate.value):>8}   {interval}")
-            lines.append("")
-        if self.curve:
-            lines.append(f"{figure_of(self.main.headline).title} by training samples, mean over folds")
-            lines += [f"  {point.n_train:<38,.0f}{with_interval(point.estimate)}" for point in self.curve]
-            lines.append("")
-        lines += [f"Beware: {leak}" for leak in self.leaks if leak.kind not in (TRAINED_ON, NOTHING_NEW)]
-        lines += [unchecked()] if self.is_unchecked else []
-        return "\n".join(lines).rstrip()
+    def predictions(self, *, show_names: bool = False) -> list[dict[str, Any]]:
+        """What was predicted of each sample judged, in the order of the data.
 
+        Parameters
+        ----------
+        show_names : bool
+            Add ``name``: the file as the folder or the table has it. Names of files often hold those of patients.
 
-def _found(leak: Leak, show_names: bool) -> dict[str, Any]:
-    """A leak as plain values; its message names samples and groups."""
-    plain = {"kind": leak.kind, "n": leak.n}
-    return {**plain, "message": leak.message} if show_names else plain
+        Returns
+        -------
+        list of dict
+            ``position``, the row in the data as given, from 0; ``place``, where a table lists it; ``part``, where there is a
+            split; ``fold``, from 1 as on the page; ``unit``, what stayed together and is drawn as a whole for intervals;
+            ``in_training``, where a finished model knows its training samples; ``truth``; ``predicted``; and ``p_<class>`` for
+            each class, or ``score_<class>`` where there are no probabilities.
+        """
+        return prediction_rows(self, show_names=show_names)
 
+    def to_csv(
+        self, path: str | os.PathLike[str], *, show_names: bool = False, overwrite: bool = False
+    ) -> None:
+        """Write :meth:`predictions` as a CSV, a line a sample; probabilities to six digits.
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+        Raises
+        ------
+        OutputError
+        """
+        make_output(path, lambda: csv_bytes(self.predictions(show_names=show_names)), overwrite=overwrite)
+
+    def format_table(self, *, full: bool = False) -> str:
+        """For people: what leaks, then every figure of :attr:`main` with its interval, and a line for each other judgement.
+
+        Parameters
+        ----------
+        full : bool
+            Every figure of every judgement.
+        """
+        return evaluation_table(self, full=full)

@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
-__all__ = ["Markup", "document", "element", "joined", "jpeg", "table", "verbatim"]
+__all__ = ["Markup", "document", "element", "folded", "joined", "jpeg", "table", "verbatim"]
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -85,6 +85,11 @@ def table(
         class_=kind,
     )
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def folded(summary: str, *children: str | None) -> Markup:
+    """What is read on demand: folded away on a screen, open on paper."""
+    return element("details", element("summary", summary), *children)
 
 
 def jpeg(data: bytes, alt: str) -> Markup:

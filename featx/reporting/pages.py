@@ -13,9 +13,11 @@ from featx.reporting import sections
 from featx.reporting.cards import mistakes
 from featx.reporting.charts import draw_intervals
 from featx.reporting.drawing import PAGE
+from featx.reporting.judged import by_class, figures, headline
 from featx.reporting.markup import Markup, document, element, joined, table
 from featx.reporting.plates import chart, charts, learning_curve
-from featx.reporting.wording import columns, judged_on, number, with_interval
+from featx.reporting.repeating import repeat
+from featx.reporting.wording import INTERVAL, choice, columns, count, judged_on, on_data, with_interval
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["comparison_page", "evaluation_page"]
 
 
-def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bool, evidence: bool) -> bytes:
+def evaluation_page(
+    evaluation: Evaluation, *, title: str | None, show_names: bool, evidence: bool, command: str | None
+) -> bytes:
     """The page of an evaluation, UTF-8."""
-    heading = title or f"Evaluation of {evaluation.name or 'a model'}"
+    heading = title or f"Evaluation of {evaluation.name or 'a model'}{on_data(evaluation)}"
     return _page(
         heading,
         [
@@ -34,16 +38,18 @@ def evaluation_page(evaluation: Evaluation, *, title: str | None, show_names: bo
             sections.question(evaluation, named=title is not None),
             sections.data(evaluation),
             sections.leaks(evaluation, show_names=show_names),
-            sections.headline(evaluation),
-            *_details(evaluation, show_names=show_names, evidence=evidence),
+            headline(evaluation),
+            *_details(evaluation, show_names=show_names, evidence=evidence, command=command),
         ],
     )
 
 
-def comparison_page(comparison: Comparison, *, title: str | None, show_names: bool, evidence: bool) -> bytes:
+def comparison_page(
+    comparison: Comparison, *, title: str | None, show_names: bool, evidence: bool, command: str | None
+) -> bytes:
     """The page of several evaluations, the best one in detail, UTF-8."""
     best = comparison.best
-    heading = title or f"Comparison of {len(comparison.evaluations)} models"
+    heading = title or f"Comparison of {count(len(comparison.evaluations), 'model')}{on_data(best)}"
     return _page(
         heading,
         [
@@ -54,27 +60,30 @@ def comparison_page(comparison: Comparison, *, title: str | None, show_names: bo
             _compared(comparison),
             element("h2", f"The best: {best.name}"),
             sections.question(best, named=False),
-            sections.headline(best),
-            *_details(best, show_names=show_names, evidence=evidence),
+            headline(best),
+            *_details(best, show_names=show_names, evidence=evidence, command=command),
         ],
     )
 
 
-def _details(evaluation: Evaluation, *, show_names: bool, evidence: bool) -> list[Markup | None]:
+def _details(
+    evaluation: Evaluation, *, show_names: bool, evidence: bool, command: str | None
+) -> list[Markup | None]:
     return [
-        sections.figures(evaluation),
+        figures(evaluation),
         charts(evaluation),
-        sections.by_class(evaluation),
+        by_class(evaluation),
         mistakes(evaluation, show_names=show_names, evidence=evidence),
         learning_curve(evaluation),
         sections.folds(evaluation),
-        sections.repeat(evaluation, _versions()),
+        repeat(evaluation, _versions(), command=command),
     ]
 
 
 def _compared(comparison: Comparison) -> Markup:
     """The table, the intervals, and how far the best is ahead."""
-    best, names = comparison.best, [each.name for each in comparison.evaluations]
+    best, chosen = comparison.best, comparison.chosen_on
+    names = [each.name for each in comparison.evaluations]
     name = best.main.headline
     others = [each for each in comparison.evaluations if each is not best]
     ahead = {each.name: comparison.difference(best.name, each.name) for each in others}
@@ -83,10 +92,12 @@ def _compared(comparison: Comparison) -> Markup:
         [
             joined([element("strong", each.name), " (best)"]) if each is best else each.name,
             *(with_interval(each[figure]) if figure in each.main.figures else "-" for figure in shown),
+            *([] if chosen is None else [with_interval(comparison.choosing(each).figures[name])]),
             with_interval(ahead[each.name]) if each.name in ahead else "-",
         ]
         for each in comparison.evaluations
     ]
+    choosing = [] if chosen is None else [f"{figure_of(name).title} on {chosen}"]
     height_in = 0.9 + 0.3 * len(names)
     title = figure_of(name).title
     drawn = [
@@ -94,8 +105,8 @@ def _compared(comparison: Comparison) -> Markup:
             lambda ax: draw_intervals(
                 ax, names, [each[name] for each in comparison.evaluations], title, PAGE, zero=False
             ),
-            f"{title} of each, with 95 % intervals; the table has the same numbers.",
-            "Dots: values. Lines: 95 % intervals. That two of them overlap does not mean that the two are equal.",
+            f"{title} of each, with {INTERVAL}s; the table has the same numbers.",
+            f"Dots: values. Lines: {INTERVAL}s. That two of them overlap does not mean that the two are equal.",
             size_in=(3.8, height_in),
         )
     ]
@@ -105,7 +116,7 @@ def _compared(comparison: Comparison) -> Markup:
                 lambda ax: draw_intervals(
                     ax, list(ahead), list(ahead.values()), f"{best.name} is ahead by", PAGE, zero=True
                 ),
-                f"How far {best.name} is ahead of each other one, with 95 % intervals.",
+                f"How far {best.name} is ahead of each other one, with {INTERVAL}s.",
                 "Paired: the same draws of the same samples for both. Where the line reaches 0, the order may be chance.",
                 size_in=(3.8, height_in),
             )
@@ -115,16 +126,15 @@ def _compared(comparison: Comparison) -> Markup:
         [
             element("h2", "Side by side"),
             table(
-                f"{judged_on(best.main, best)}; 95 % intervals",
-                ["", *(figure_of(figure).title for figure in shown), "best is ahead by"],
+                f"{judged_on(best.main, best)}; {INTERVAL}s",
+                ["", *(figure_of(figure).title for figure in shown), *choosing, "best is ahead by"],
                 rows,
                 class_="wrapping",
             ),
             element("div", *drawn, class_="charts"),
             element(
                 "p",
-                f"All were {same}. The best is the one with the highest {title} ({number(best[name].value)}); "
-                "the best of several figures flatters itself, the more so the more were compared.",
+                f"All were {same}. The best has the {choice(comparison)}",
             ),
         ]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -22,7 +21,18 @@ from featx.reporting.charts import (
     short,
 )
 from featx.reporting.drawing import SLIDE, as_png, new_figure, prepared
-from featx.reporting.wording import between, judged_on, number, protocol
+from featx.reporting.lettering import Paragraph, write_column
+from featx.reporting.wording import (
+    INTERVAL,
+    REMEMBERED,
+    between,
+    choice,
+    found_words,
+    judged_on,
+    number,
+    on_data,
+    protocol,
+)
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -32,15 +42,19 @@ __all__ = ["comparison_picture", "evaluation_picture"]
 
 _SIZE_IN = (9.6, 5.4)  # 16 to 9; letters of 8 points read well on a slide of that width
 _DPI = 200
-_WIDTHS = (1, 2)
+_MARGIN_IN = 0.25
+_COLUMN_IN = 2.75
+_EDGE_IN = 0.15
+_CHARTS_IN = _SIZE_IN[0] - _MARGIN_IN - _COLUMN_IN - _EDGE_IN
+_WARNING = "#b3261e"
 
 
 def evaluation_picture(evaluation: Evaluation, *, title: str | None) -> bytes:
     """1920 x 1080 pixels, PNG: the headline with its interval beside as many charts as suit what was predicted."""
     with prepared():
         figure = new_figure(*_SIZE_IN, pad_in=0.1)
-        left, right = _halves(figure)
-        _headline(left, title or evaluation.name or "Evaluation", evaluation)
+        right = _right(figure)
+        _headline(figure, title or f"{evaluation.name or 'Evaluation'}{on_data(evaluation)}", evaluation)
         drawings = _drawings(evaluation)
         rows = -(-len(drawings) // 2)
         axes = right.subplots(rows, 2, squeeze=False).reshape(-1)
@@ -59,8 +73,9 @@ def comparison_picture(comparison: Comparison, *, title: str | None) -> bytes:
     others = [each for each in comparison.evaluations if each is not best]
     with prepared():
         figure = new_figure(*_SIZE_IN, pad_in=0.1)
-        left, right = _halves(figure)
-        _headline(left, title or f"The best of {len(comparison.evaluations)}: {best.name}", best)
+        right = _right(figure)
+        named = f"The best of {len(comparison.evaluations)}: {best.name}{on_data(best)}"
+        _headline(figure, title or named, best, f"The best has the {choice(comparison)}")
         axes = right.subplots(2 if others else 1, 1, squeeze=False).reshape(-1)
         names = [each.name for each in comparison.evaluations]
         estimates = [each[name] for each in comparison.evaluations]
@@ -73,9 +88,11 @@ def comparison_picture(comparison: Comparison, *, title: str | None) -> bytes:
         return as_png(figure, dpi=_DPI)
 
 
-def _halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
-    parts: Any = figure.subfigures(1, 2, width_ratios=_WIDTHS)
-    return parts[0], parts[1]
+def _right(figure: Figure) -> SubFigure:
+    """Where the charts stand: right of the text, and not up to the edge."""
+    parts: Any = figure.subfigures(1, 3, width_ratios=(_MARGIN_IN + _COLUMN_IN, _CHARTS_IN, _EDGE_IN))
+    chosen: SubFigure = parts[1]
+    return chosen
 
 
 def _drawings(evaluation: Evaluation) -> list[Callable[[Axes], None]]:
@@ -96,22 +113,27 @@ def _drawings(evaluation: Evaluation) -> list[Callable[[Axes], None]]:
     return drawings
 
 
-def _headline(part: SubFigure, title: str, evaluation: Evaluation) -> None:
-    """The left of a picture: what, the figure with its interval, how it was found."""
-    main = evaluation.main
-    estimate, figure = evaluation[main.headline], figure_of(main.headline)
-    interval = "" if estimate.low is None else f"95 % interval {between(estimate)}"
-    how = [*protocol(evaluation), f"Figures: {judged_on(main, evaluation)}."]
-    if evaluation.leaks:
-        how.append(
-            "Leaks were found: " + "; ".join(f"{leak.kind} ({leak.n:,})" for leak in evaluation.leaks) + "."
+def _headline(figure: Figure, title: str, evaluation: Evaluation, *more: str) -> None:
+    """The left of a picture: what, the figure with its interval, how it was found; training samples are marked."""
+    main, remembered = evaluation.main, evaluation.judges_training
+    estimate, kind = evaluation[main.headline], figure_of(main.headline)
+    how = [*protocol(evaluation), f"Figures: {judged_on(main, evaluation)}.", *more]
+    if not remembered:
+        how += found_words(evaluation.leaks)
+    paragraphs = [Paragraph(text=short(title, 80), size=13, color=SLIDE.ink, bold=True)]
+    if remembered:
+        paragraphs.append(
+            Paragraph(text=REMEMBERED, size=11, color=SLIDE.paper, bold=True, gap=16, back=_WARNING)
         )
-
-    def say(y: float, text: str, size: float, color: str, **more: Any) -> None:
-        part.text(0.07, y, text, fontsize=size, color=color, va="top", **more)
-
-    say(0.95, fill(short(title, 80), 26), 13, SLIDE.ink, weight="bold", linespacing=1.2)
-    say(0.74, number(estimate.value), 36, SLIDE.series[0], weight="bold")
-    say(0.59, figure.title, 12, SLIDE.ink)
-    say(0.53, interval, 12, SLIDE.ink)
-    say(0.44, "\n".join(fill(sentence, 46) for sentence in how), 7.5, SLIDE.muted, linespacing=1.35)
+    color = _WARNING if remembered else SLIDE.series[0]
+    paragraphs += [
+        Paragraph(text=number(estimate.value), size=36, color=color, bold=True, gap=14),
+        Paragraph(text=kind.title, size=12, color=SLIDE.ink, gap=2),
+    ]
+    if estimate.low is not None and not remembered:
+        paragraphs.append(Paragraph(text=f"{INTERVAL} {between(estimate)}", size=12, color=SLIDE.ink, gap=3))
+    paragraphs += [
+        Paragraph(text=sentence, size=8, color=SLIDE.muted, gap=14 if at == 0 else 4, shrinks=True)
+        for at, sentence in enumerate(how)
+    ]
+    write_column(figure, paragraphs, left_in=_MARGIN_IN, top_in=_MARGIN_IN, width_in=_COLUMN_IN)

@@ -22,7 +22,7 @@ from featx.reporting.charts import (
 )
 from featx.reporting.drawing import PAGE, as_svg, new_figure, prepared
 from featx.reporting.markup import Markup, element, joined, table, verbatim
-from featx.reporting.wording import between, count, noun, number, position
+from featx.reporting.wording import INTERVAL, between, count, noun, number, position
 
 if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
@@ -85,11 +85,11 @@ def learning_curve(evaluation: Evaluation) -> Markup | None:
     drawn = chart(
         lambda ax: draw_learning_curve(ax, evaluation.curve, name, PAGE),
         f"Learning curve of {figure_of(name).title}; the table has the same numbers.",
-        "With smaller parts of each training part, on the same test parts. Band: 95 % intervals.",
+        f"With smaller parts of each training part, judged on the same samples. Band: {INTERVAL}s.",
     )
     listed = table(
         f"{figure_of(name).title} by training {noun(evaluation)}s",
-        ["training", "value", "95 % interval"],
+        ["training", "value", INTERVAL],
         rows,
     )
     return joined([element("h2", "Learning curve"), element("div", drawn, listed, class_="charts")])
@@ -120,7 +120,13 @@ def _curve_charts(main: Judgement, positive: int | None) -> list[Markup]:
         )
     else:
         note = "One model."
-    marks = " Marks: what a decision reached on samples it was not chosen on." if positive is not None else ""
+    marks = ""
+    if positive is not None:
+        marks = (
+            " Marks: what a decision reached on samples it was not chosen on."
+            if main.outcomes.decisions
+            else " Mark: the labels as predicted."
+        )
     base = (
         "Thin: a fold each; thick: their mean, and the area under it the figure." if several else "One model."
     )
@@ -129,12 +135,12 @@ def _curve_charts(main: Judgement, positive: int | None) -> list[Markup]:
     return [
         chart(
             lambda ax: draw_roc(ax, main, positive, PAGE),
-            f"ROC curve; area {number(area.value)}, 95 % interval {between(area)}.",
+            f"ROC curve; area {number(area.value)}, {INTERVAL} {between(area)}.",
             note + marks,
         ),
         chart(
             lambda ax: draw_precision_recall(ax, main, positive, PAGE),
-            f"Precision against recall; average precision {number(precision.value)}, 95 % interval {between(precision)}.",
+            f"Precision against recall; average precision {number(precision.value)}, {INTERVAL} {between(precision)}.",
             base,
         ),
     ]

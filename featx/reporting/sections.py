@@ -5,24 +5,16 @@ Invariant: no group is named, and no file or other name of a sample either, unle
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.errors import without_advice
-from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of, measure
-from featx.evaluation.judgements import Judgement
 from featx.evaluation.overlap import TRAINED_ON
 from featx.reporting.markup import Markup, element, joined, table
 from featx.reporting.wording import (
-    between,
     count,
-    covers,
-    guessing,
-    judged_on,
     leak_words,
     noun,
     number,
@@ -34,10 +26,9 @@ from featx.reporting.wording import (
 if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
 
-__all__ = ["by_class", "data", "figures", "folds", "headline", "leaks", "question", "repeat"]
+__all__ = ["data", "folds", "leaks", "question"]
 
 _MOST_CLASSES_COUNTED = 12
-_MOST_ROWS = 60
 
 
 def question(evaluation: Evaluation, *, named: bool) -> Markup:
@@ -64,9 +55,10 @@ def data(evaluation: Evaluation) -> Markup:
         rows.append(["classes", *(f"{len(each):,}" for each in sizes)])
         rows.append(["smallest class", *(f"{min(each, default=0):,}" for each in sizes)])
         rows.append(["largest class", *(f"{max(each, default=0):,}" for each in sizes)])
-    units = f"{evaluation.n_units:,} {evaluation.kept_together}"
-    kept = "Kept together in folds, and drawn" if len(evaluation.fits) > 1 else "Drawn"
-    together = f"{kept} as a whole for intervals: {units}."
+    what, _, more = evaluation.kept_together.partition(", ")
+    units = f"{evaluation.n_units:,} {what}{f' ({more})' if more else ''}"
+    kept = "Kept together in every fold, and resampled" if len(evaluation.fits) > 1 else "Resampled"
+    together = f"{kept} as a whole for the intervals: {units}."
     skipped = None
     if evaluation.skipped:
         reasons = sorted({without_advice(error.message) for error in evaluation.skipped})
@@ -122,82 +114,6 @@ def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
     return joined(parts)
 
 
-def headline(evaluation: Evaluation) -> Markup:
-    """The figure to quote, large, with its interval and what that covers."""
-    main = evaluation.main
-    figure, estimate = figure_of(main.headline), evaluation[main.headline]
-    interval = "no interval can be told" if estimate.low is None else f"95 % interval {between(estimate)}"
-    box = element(
-        "div",
-        element("div", figure.title, class_="name"),
-        element("div", number(estimate.value), class_="value"),
-        element("div", interval, class_="interval"),
-        element("p", f"{figure.meaning} {guessing(main)}", class_="note"),
-        element("p", f"{judged_on(main, evaluation)}.", class_="note"),
-        class_="headline",
-    )
-    first, second = covers(main, evaluation)
-    return joined([element("h2", "Result"), box, element("p", first), element("p", second)])
-
-
-def figures(evaluation: Evaluation) -> Markup:
-    """Every figure of every judgement, and what each means."""
-    tables = []
-    meanings: dict[str, str] = {}
-    for judgement in evaluation.judgements:
-        rows = [_figure_row(judgement, name, estimate) for name, estimate in judgement.figures.items()]
-        tables.append(table(judged_on(judgement, evaluation), ["figure", "value", "95 % interval"], rows))
-        meanings |= {
-            figure_of(name).title: figure_of(name).meaning for name in judgement.figures if "@" not in name
-        }
-    if evaluation.main.outcomes.decisions:
-        first = next(iter(evaluation.main.outcomes.decisions))
-        meanings[f"set for {first}"] = (
-            "At a threshold chosen inside each training part to reach that there: what it reached on what that part had not seen."
-        )
-    listed = [
-        part for title, words in meanings.items() for part in (element("dt", title), element("dd", words))
-    ]
-    return joined(
-        [
-            element("h2", "All figures"),
-            element("div", *tables, class_="tables"),
-            element("h3", "What they mean"),
-            element("dl", *listed, class_="note"),
-        ]
-    )
-
-
-def by_class(evaluation: Evaluation) -> Markup | None:
-    """Precision, recall and F1 of each class; None for a regression."""
-    main = evaluation.main
-    if not main.by_class:
-        return None
-    labels = list(main.by_class)
-    counts = dict(zip(labels, main.confusion.sum(axis=1).tolist(), strict=True))
-    row = "group" if main.level == "group" else noun(evaluation)
-    shown, note = labels, None
-    if len(labels) > _MOST_ROWS:
-        worst = sorted(labels, key=lambda label: np.nan_to_num(main.by_class[label]["f1"].value, nan=2.0))
-        shown = worst[:_MOST_ROWS]
-        note = element(
-            "p",
-            f"The {_MOST_ROWS} classes with the lowest F1 of {len(labels)}.",
-            class_="note",
-        )
-    rows = [
-        [
-            joined([label, element("small", count(counts[label], row))]),
-            *(_stacked(main.by_class[label][name]) for name in ("precision", "recall", "f1")),
-        ]
-        for label in shown
-    ]
-    caption = f"{judged_on(main, evaluation)}; 95 % intervals below"
-    return joined(
-        [element("h2", "By class"), note, table(caption, ["class", "precision", "recall", "F1"], rows)]
-    )
-
-
 def folds(evaluation: Evaluation) -> Markup | None:
     """What each fold was fitted on, chose and reached; None where nothing was fitted."""
     if not evaluation.fits:
@@ -209,8 +125,8 @@ def folds(evaluation: Evaluation) -> Markup | None:
     several = len(evaluation.fits) > 1
     columns = [
         *(["fold"] if several else []),
-        "training",
-        "test",
+        "fitted on",
+        "judged on",
         *([figure_of(name).title] if several else []),
         *(key.split("__")[-1] for key in params),
         *(f"threshold, {key}" for key in thresholds),
@@ -236,73 +152,8 @@ def folds(evaluation: Evaluation) -> Markup | None:
     return joined([element("h2", "Folds" if several else "Fitted once"), table(caption, columns, rows)])
 
 
-def repeat(evaluation: Evaluation, versions: Sequence[tuple[str, str]]) -> Markup:
-    """Settings, digests and versions."""
-    settings = {key: value for key, value in evaluation.settings.items() if key != "estimator"}
-    rows = [(key, _setting(value)) for key, value in settings.items()]
-    rows += [("positive", evaluation.positive)] if evaluation.positive is not None else []
-    rows += [("feature space", space) for space in evaluation.spaces]
-    rows += [("digest of the data", evaluation.data_digest), *versions]
-    estimator = _without_folders(str(evaluation.settings.get("estimator", "")))
-    return joined(
-        [
-            element("h2", "To repeat this"),
-            element("pre", estimator) if estimator else None,
-            table(
-                "Settings, digests and versions",
-                ["what", "value"],
-                [[key, element("code", value)] for key, value in rows],
-                numbers=False,
-            ),
-        ]
-    )
-
-
-def _figure_row(judgement: Judgement, name: str, estimate: Estimate) -> list[str]:
-    figure = figure_of(name)
-    if name == "calibration_error" and judgement.calibration_by_chance is not None:
-        return [
-            figure.title,
-            number(estimate.value),
-            joined([element("small", f"{number(judgement.calibration_by_chance)} by chance alone")]),
-        ]
-    bar = _bar(estimate) if figure.is_share else None
-    return [figure.title, number(estimate.value), joined([between(estimate), bar])]
-
-
-def _bar(estimate: Estimate) -> Markup | None:
-    """The interval drawn from 0 to 1."""
-    if estimate.low is None or estimate.high is None:
-        return None
-    low, high = 100 * estimate.low, 100 * estimate.high
-    return element(
-        "span",
-        element("i", style=f"left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%"),
-        element("b", style=f"left:{100 * estimate.value:.1f}%"),
-        class_="bar",
-        aria_hidden="true",
-    )
-
-
-def _stacked(estimate: Estimate) -> Markup:
-    return joined([number(estimate.value), element("small", between(estimate).replace(" to ", "–"))])
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
-
-
 def _short_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _without_folders(text: str) -> str:
-    """A repr whose quoted paths keep their last name: a page travels, and folders are named after people and projects."""
-    return re.sub(r"""(['"])(?:[A-Za-z]:)?[\\/][^'"\n]*[\\/]([^'"\\/\n]+)\1""", r"\1…/\2\1", text)
 
 
 def _cut(text: str, longest: int) -> str:

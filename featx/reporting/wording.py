@@ -5,34 +5,49 @@ Nothing here names a sample or a group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featx.evaluation.bootstrap import Estimate
+from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import Judgement
+from featx.evaluation.leaks import Leak
 from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 
 if TYPE_CHECKING:
+    from featx.reporting.comparisons import Comparison
     from featx.reporting.evaluations import Evaluation
 
 __all__ = [
+    "INTERVAL",
+    "REMEMBERED",
     "between",
+    "choice",
     "columns",
     "count",
     "covers",
+    "flatters",
+    "found_words",
     "guessing",
     "judged_on",
     "leak_words",
     "noun",
     "number",
+    "on_data",
     "position",
     "protocol",
     "unchecked",
     "units_word",
     "with_interval",
 ]
+
+INTERVAL = "95\u00a0% interval"
+"""With a space that no line breaks at."""
+
+REMEMBERED = "Training data: says nothing about new samples."
+"""What stands over figures of samples that the model was trained on."""
 
 _LEAKS = {
     NOTHING_NEW: "Every sample judged is one that the model was trained on. The figures tell how well it remembers them, and "
@@ -93,10 +108,43 @@ def count(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
-def columns(figures: Mapping[str, Estimate]) -> list[str]:
-    """The figures that a comparison shows, of those that there are."""
+def columns(figures: Mapping[str, Estimate], *, brief: bool = False) -> list[str]:
+    """The figures that a comparison shows, of those that there are; ``brief``: at most two."""
     wanted = ("balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "r2", "mae")
-    return [name for name in wanted if name in figures]
+    few = ("balanced_accuracy", "roc_auc", "r2", "mae")
+    return [name for name in (few if brief else wanted) if name in figures]
+
+
+def on_data(evaluation: Evaluation) -> str:
+    """The data set behind a model's name: ``" on covid_ct_small"``, or nothing where it has no name."""
+    return f" on {evaluation.origin.dataset}" if evaluation.origin.dataset else ""
+
+
+def flatters(kind: str) -> bool:
+    """Whether a leak of that kind makes figures too good; labels that contradict each other make them worse, if anything."""
+    return not kind.endswith("with another label")
+
+
+def found_words(leaks: Sequence[Leak]) -> list[str]:
+    """What was found, by kind and number: a sentence on what flatters, and one on labels that contradict each other."""
+    sentences = []
+    for intro, chosen in (
+        ("Leaks were found", [leak for leak in leaks if flatters(leak.kind)]),
+        ("Labels to check", [leak for leak in leaks if not flatters(leak.kind)]),
+    ):
+        if chosen:
+            sentences.append(f"{intro}: {'; '.join(f'{leak.kind} ({leak.n:,})' for leak in chosen)}.")
+    return sentences
+
+
+def choice(comparison: Comparison) -> str:
+    """How the best one was chosen, and what that does to its figures."""
+    best = comparison.best
+    figure = f"highest {figure_of(best.main.headline).title}"
+    if comparison.chosen_on is not None:
+        kept_out = f"figures on {best.main.part} took no part in the choice"
+        return f"{figure} on {comparison.chosen_on} (of equals the first); {kept_out}."
+    return f"{figure} (of equals the first); the best of several figures flatters itself, the more so the more were compared."
 
 
 def noun(evaluation: Evaluation) -> str:
@@ -152,7 +200,7 @@ def protocol(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.main.level == "group":
         sentences.append(
-            f"Predictions of a group's {one}s were made one ({settings.get('aggregate')}) before judging: a row is a group."
+            f"Predictions of a group's {one}s were made one ({settings.get('aggregate')}), and figures count groups, not {one}s."
         )
     return sentences
 
@@ -178,15 +226,20 @@ def _trained_on(evaluation: Evaluation) -> str:
 
 
 def covers(judgement: Judgement, evaluation: Evaluation) -> list[str]:
-    """What an interval of a judgement is, and what it is not."""
+    """What an interval of a judgement is, and what it is not; of training samples that there is nothing to cover."""
+    if evaluation.judges_training:
+        return [
+            f"Every {noun(evaluation)} judged is one that the model was trained on, or belongs with one. The figure tells how "
+            "well it remembers them; an interval would tell nothing more. Judge it on others."
+        ]
     units = units_word(judgement, evaluation)
     drawn = f"{judgement.n_units:,} {units}"
     together = "" if judgement.n_units == len(judgement.outcomes) else ", each as a whole"
     n_draws = evaluation.settings.get("n_bootstrap")
     draws = "" if n_draws is None else f", {n_draws:,} draws"
     first = (
-        f"It covers chance in which {units} were judged: of many intervals made like this, 95 % hold the figure that these "
-        f"models would reach on very many {units} like these (BCa bootstrap over {drawn}{together}{draws})."
+        f"The interval covers chance in which {units} were judged: of many intervals made like this, 95\u00a0% hold the figure "
+        f"that these models would reach on very many {units} like these (BCa bootstrap over {drawn}{together}{draws})."
     )
     second = (
         "It does not cover what other training data would have changed, wrong labels, or data that come from elsewhere: another "

@@ -137,7 +137,7 @@ def test_the_headline_is_large_and_its_interval_beside_it(
     text = page_of(two)
     estimate = two["balanced_accuracy"]
     assert f'<div class="value">{estimate.value:.3f}</div>' in text
-    assert f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}</div>" in text
+    assert f"95\u00a0% interval {estimate.low:.3f} to {estimate.high:.3f}</div>" in text
     assert "It does not cover" in text
     assert "Guessing gives 0.500" in text
 

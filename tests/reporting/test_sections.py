@@ -42,7 +42,7 @@ def test_what_the_model_knows_stands_before_the_figures(
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     at = text.index(f"<strong>{said}</strong>")
     assert at < text.index('class="value"') < text.index(called)
-    assert ("new samples" in text) == (n_known == 0)
+    assert ("new samples: 30" in text) == (n_known == 0)
     assert ("only exact copies of them are found" in text) == (n_known is not None)
     assert "for example row" not in text
     found.to_png(tmp_path / "page.png")

@@ -108,7 +108,7 @@ def test_an_unknown_kind_of_leak_is_named() -> None:
 def test_a_split_keeps_nothing_together(pictured: Evaluation, page_of: Any) -> None:
     text = page_of(replace(pictured, kept=(Leak(kind="copy", n=1, message=""),)))
     assert "Kept on one side" not in text
-    assert "Drawn as a whole for intervals: " in text
+    assert "Resampled as a whole for the intervals: " in text
 
 
 def test_kept_copies_are_no_leak(right: Evaluation, page_of: Any) -> None:
