@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from featx._version import __version__
 
 if TYPE_CHECKING:
-    from featx.artifact import load, save
+    from featx.artifact import load, save, training_keys
     from featx.attribution import Evidence, evidence
     from featx.augmented import AugmentedClassifier
     from featx.backbones.augment import Augment
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
     from featx.store.store import EmbeddingStore
     from featx.training import train
+    from featx.tuning import finetune
 
 _HOME = {
     "Augment": "featx.backbones.augment",
@@ -54,6 +55,7 @@ _HOME = {
     "evaluate": "featx.evaluation.evaluate",
     "evidence": "featx.attribution",
     "export_backbone": "featx.exporting",
+    "finetune": "featx.tuning",
     "list_slices": "featx.inputs.slices",
     "load": "featx.artifact",
     "make_head": "featx.heads",
@@ -64,6 +66,7 @@ _HOME = {
     "save": "featx.artifact",
     "slice_dataset": "featx.inputs.slices",
     "train": "featx.training",
+    "training_keys": "featx.artifact",
     "write_embedding": "featx.embedding",
 }
 
@@ -88,6 +91,7 @@ __all__ = [
     "evaluate",
     "evidence",
     "export_backbone",
+    "finetune",
     "list_slices",
     "load",
     "make_head",
@@ -98,6 +102,7 @@ __all__ = [
     "save",
     "slice_dataset",
     "train",
+    "training_keys",
     "write_embedding",
 ]
 

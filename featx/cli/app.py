@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import featx
-from featx.cli import backbones, cache, demo, evaluate, exporting
+from featx.cli import backbones, cache, demo, evaluate, exporting, finetune
 from featx.cli.options import (
     BackboneOption,
     CacheOption,
@@ -347,6 +347,7 @@ def embed(
 
 demo.register(app)
 evaluate.register(app)
+finetune.register(app)
 
 
 @app.command()

@@ -1,0 +1,201 @@
+"""``featx finetune``: a backbone tuned on a data set, beside what it does frozen."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import featx
+from featx.cli.options import (
+    BackboneOption,
+    CacheOption,
+    FileColumnOption,
+    GroupColumnOption,
+    ImageRootOption,
+    JsonOption,
+    LabelColumnOption,
+    MaxLengthOption,
+    PoolingOption,
+    PreprocessOption,
+    QuietOption,
+    SplitColumnOption,
+    TapOption,
+    TextColumnOption,
+    WindowOption,
+    cache_of,
+    column_choices,
+    features_choices,
+    shows_progress,
+    tap_of,
+)
+from featx.cli.output import print_json, say
+from featx.errors import LeakWarning, ParameterError
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("finetune")(finetune)
+
+
+def finetune(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Where to write the tuned backbone.", show_default=False
+        ),
+    ] = None,
+    backbone: BackboneOption = None,
+    freeze_until: Annotated[
+        str | None,
+        typer.Option(
+            "--freeze-until",
+            metavar="WHERE",
+            help="A tap up to which the network stays as it is (see featx backbones show), or the share of its weights to "
+            "freeze, such as 0.7. Default: all of it is trained.",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="At most.")] = 10,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Of AdamW, for the head and the last weights.")
+    ] = 1e-4,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 32,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            "--augment",
+            metavar="RANGES",
+            help="Of images: what may happen to them in an epoch, as featx.Augment names it, such as "
+            "rotation_range=15,zoom_range=0.15,horizontal_flip=true.",
+            show_default=False,
+        ),
+    ] = None,
+    patience: Annotated[
+        int, typer.Option("--patience", help="Stop after so many epochs without a better validation figure.")
+    ] = 3,
+    tap: TapOption = None,
+    pooling: PoolingOption = "auto",
+    max_length: MaxLengthOption = None,
+    preprocess: PreprocessOption = None,
+    window: WindowOption = None,
+    file_column: FileColumnOption = "file",
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    split_column: SplitColumnOption = None,
+    text_column: TextColumnOption = None,
+    image_root: ImageRootOption = None,
+    ignore_split: Annotated[
+        bool, typer.Option("--ignore-split", help="Hold out a fifth of all rows, whatever their split.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a backbone that featx wrote.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to train: auto, cpu, cuda or cuda:1.")
+    ] = "auto",
+    cache: CacheOption = "default",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the training and of what is held out.")] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tune a backbone on a data set, and write it.
+
+    The head is fitted first, on the frozen backbone, and then both are trained from there; the epoch is chosen inside the
+    training part. Beside the figures of the tuned backbone stand those of the frozen one, on the same samples that neither has
+    seen. A run that was killed goes on where it was when the same command is given again.
+    """
+    from featx.tuning import finetune as tune
+
+    columns = column_choices(
+        file=file_column,
+        label=label_column,
+        group=group_column,
+        split=split_column,
+        text=text_column,
+        root=image_root,
+    )
+    dataset = featx.read_dataset(data, **columns)
+    warnings.simplefilter("ignore", LeakWarning)  # the result says them, and once is enough
+    result = tune(
+        dataset,
+        out=out,
+        backbone=backbone,
+        features={
+            "tap": tap_of(tap),
+            "pooling": pooling,
+            "cache": cache_of(cache),
+            **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length, window=window),
+        },
+        freeze_until=_boundary_of(freeze_until),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        augment=_augment_of(augment),
+        patience=patience,
+        ignore_split=ignore_split,
+        overwrite=overwrite,
+        device=device,
+        random_state=seed,
+        verbose=shows_progress(quiet),
+    )
+    if as_json:
+        print_json(result.to_dict())
+        return
+    say(result.comparison.format_table())
+    say()
+    best, n_epochs = result.classifier.best_epoch_, result.classifier.n_iter_
+    if best:
+        say(f"Tuned on {result.n_train} {dataset.noun}; kept epoch {best} of {n_epochs}.")
+    else:
+        say(
+            f"None of {n_epochs} epochs did better on the validation part than the frozen backbone, which is what was kept."
+        )
+    if result.folder is not None:
+        say(f"Written {out}. Next: featx train {data} --backbone {out} --out MODEL")
+    else:
+        say("Not written: pass --out FOLDER.")
+
+
+def _boundary_of(text: str | None) -> str | float | None:
+    """A share where the text is a number, else a name."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _augment_of(text: str | None) -> dict[str, Any] | None:
+    """``rotation_range=15,brightness_range=0.8:1.2,horizontal_flip=true`` as :class:`featx.Augment` takes it."""
+    if text is None:
+        return None
+    values: dict[str, Any] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ParameterError(
+                f"--augment: {part!r} gives no value; expected pairs such as rotation_range=15,horizontal_flip=true."
+            )
+        values[name.strip()] = _value_of(value.strip())
+    return values
+
+
+def _value_of(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        bounds = tuple(float(bound) for bound in text.split(":"))
+    except ValueError:
+        return text
+    return bounds[0] if len(bounds) == 1 else bounds

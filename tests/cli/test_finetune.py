@@ -1,0 +1,93 @@
+"""``featx finetune``: what it tunes on, what it judges, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait take more than networks this small
+
+
+QUICK = ("--epochs", "2", "--freeze-until", "stage1", "--learning-rate", "0.003", "--batch-size", "8")
+
+
+def test_the_tuned_backbone_is_written_with_figures_beside_the_frozen_one(
+    featx: Any, table: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    parts = [part for i in range(24) for part in [("train", "train", "test")[i % 3]]]
+    data, out = (
+        table(split=parts, group=[f"p{i // 3}" if i % 3 < 2 else f"q{i}" for i in range(24)]),
+        tmp_path / "out",
+    )
+    ended = featx("finetune", data, "-b", tiny, "--out", out, *QUICK)
+    assert ended.status == 0, ended
+    assert "* frozen" in ended.out or "* tuned" in ended.out
+    assert f"Written {out}" in ended.out
+    card = json.loads((out / "featx.json").read_text())
+    assert card["tuning"]["samples"] == 16
+    assert set(card["held_out"]["test"]) == {"frozen", "tuned"}
+    figure = card["held_out"]["test"]["tuned"]["accuracy"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    shown = featx("backbones", "show", out)
+    assert shown.status == 0
+    trained = featx("train", data, "-b", out, "--head", "logistic", "--cv", "2", "--json")
+    assert trained.json["n_train"] == 16
+
+
+def test_without_a_split_a_fifth_is_held_out_and_groups_stay_together(
+    featx: Any, table: Callable[..., Path], tiny: Path
+) -> None:
+    data = table(group=[f"patient {i // 2}" for i in range(24)])
+    found = featx("finetune", data, "-b", tiny, "--json", *QUICK).json
+    assert [each["name"] for each in found["comparison"]["evaluations"]] == ["frozen", "tuned"]
+    n = found["comparison"]["evaluations"][0]["judgements"][0]["n"]
+    assert n + found["n_train"] == 24
+    assert n % 2 == 0
+    assert found["out"] is None
+    assert [record["epoch"] for record in found["history"]][:2] == [0, 1]
+
+
+def test_views_are_named_as_pairs(featx: Any, photos: Path, tiny: Path) -> None:
+    words = ("--augment", "horizontal_flip=true,brightness_range=0.8:1.2,rotation_range=10", "--json")
+    assert featx("finetune", photos, "-b", tiny, *QUICK, *words).json["n_train"] == 19
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--augment", "horizontal_flip"), "gives no value"),
+        (("--augment", "horizontal=true"), "augment: expected some of"),
+        (("--freeze-until", "stage9"), "stage9"),
+        (("--freeze-until", "1.5"), "freeze_until must be"),
+        (("--epochs", "0"), "epochs must be a whole number"),
+        (("--device", "gpu"), "device must be"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    refused: Callable[..., str], photos: Path, tiny: Path, words: tuple[str, ...], part: str
+) -> None:
+    assert part in refused("finetune", photos, "-b", tiny, *words)
+
+
+def test_a_place_that_is_taken_is_refused_before_the_work(
+    refused: Callable[..., str], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert "out" in refused("finetune", photos, "-b", tiny, "--out", tmp_path / "out")
+
+
+def test_a_split_without_two_parts_is_refused(
+    refused: Callable[..., str], table: Callable[..., Path], tiny: Path
+) -> None:
+    line = refused("finetune", table(split=["train"] * 24), "-b", tiny)
+    assert "expected train and another one" in line
