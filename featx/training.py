@@ -1,12 +1,12 @@
 """``train``: embed once, compare heads by cross-validation, fit the best, judge it on what was held out, save it.
 
 Owns the order of things. Every choice is made on the training part; a held-out part is only ever predicted. What can be refused
-is refused before the first image meets the network, and what leaks between the two is reported.
+is refused before the first image meets the network. What leaks is found, and kept together in folds, as :func:`featx.evaluate`
+does it.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -20,22 +20,24 @@ from sklearn.pipeline import Pipeline
 
 from featx.artifact import save
 from featx.artifact.folder import replaceable
+from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, Embedding, embed, make_features
-from featx.errors import ArtifactError, DatasetError, FeatxWarning, ParameterError, SampleError
+from featx.errors import ArtifactError, DatasetError, LeakWarning, SampleError
+from featx.evaluation.columns import check_groups
 from featx.evaluation.compare import HeadComparison, compare_heads, refit, score_head
-from featx.evaluation.folds import make_folds, most_folds
-from featx.evaluation.leaks import TRAIN, Leak, content_groups, copy_leaks, group_leaks
-from featx.heads import HEAD_NAMES, make_head
+from featx.evaluation.findings import Findings, find_leaks
+from featx.evaluation.folds import most_folds
+from featx.evaluation.leaks import GROUP_ACROSS_SPLIT, TRAIN, Leak, group_leaks, held_out_parts
+from featx.evaluation.subjects import Subject
+from featx.heads import HEAD_NAMES
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import DigestSample
 from featx.progress import progress_bar
+from featx.training_plan import TrainingPlan, plan_training
 
 __all__ = ["Training", "train"]
-
-_MOST_CLASSES = 0.5  # of the samples; more different numbers are no classes
-_SEEDS = 2**31  # what every head and fold takes, xgboost's 32-bit integers included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +51,17 @@ class Training:
     comparison : HeadComparison
         Cross-validated scores of every head on the training part.
     held_out : dict
-        Scores of the chosen head on each held-out part, by its name; empty where the data has no split.
+        Scores of the chosen head on each held-out part, by its name; empty where the data has no split. Where training holds some
+        of a part too, as copies, near-copies or other samples of a group, those to quote come first, of the rest of it:
+        ``"test, only what training has not seen"``.
     n_train : int
         Samples the pipeline was fitted on.
     n_computed : int
         Distinct samples that met the network in this call.
     leaks : tuple of Leak
-        Why figures may flatter; each was a warning.
+        Why figures may flatter; each was a warning. Positions are those in the data set.
+    kept : tuple of Leak
+        Copies and near-copies in the training part that folds kept together: they flatter nothing.
     skipped : tuple of SampleError
         Samples left out because they could not be read.
     ignored : tuple of str
@@ -68,6 +74,7 @@ class Training:
     n_train: int
     n_computed: int
     leaks: tuple[Leak, ...] = ()
+    kept: tuple[Leak, ...] = ()
     skipped: tuple[SampleError, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -78,7 +85,8 @@ class Training:
             "held_out": self.held_out,
             "n_train": self.n_train,
             "n_computed": self.n_computed,
-            "leaks": [{"kind": leak.kind, "n": leak.n, "message": leak.message} for leak in self.leaks],
+            "leaks": [{**leak.to_dict(), "message": leak.message} for leak in self.leaks],
+            "kept_together_copies": [{**each.to_dict(), "message": each.message} for each in self.kept],
             "skipped": [
                 {"file": error.name, "index": error.index, "place": error.place, "reason": error.message}
                 for error in self.skipped
@@ -108,8 +116,8 @@ def train(
     """Embed a data set, compare heads on it, fit the best and save it.
 
     With a split, heads are compared and fitted on the part ``train``; every other part is predicted once, by the fitted
-    pipeline. Where groups are known, no group is on both sides of a fold; where they are not, copies of one image are kept on
-    one side.
+    pipeline. No group is on both sides of a fold, nor are copies and near-copies of a sample: :func:`featx.evaluate` finds the
+    same and makes the same folds.
 
     Parameters
     ----------
@@ -153,44 +161,44 @@ def train(
 
     Warns
     -----
-    FeatxWarning
-        The split leaks, or copies of an image have different labels; see :mod:`featx.evaluation.leaks`.
+    LeakWarning
+        The split leaks, or copies have different labels; see :mod:`featx.evaluation.leaks`.
     """
     if out is not None:
         _check_out(Path(out), overwrite=overwrite)
     dataset = data if isinstance(data, Dataset) else read_dataset(data, group_column=group_column)
     transformer = make_features(dataset.modality, backbone, **features)
-    plan = _plan(dataset, heads=heads, cv=cv, ignore_split=ignore_split, random_state=random_state)
-    leaks = () if plan.groups is None else group_leaks(plan.groups, plan.split)
-    _warn_of(leaks)
+    plan = plan_training(dataset, heads=heads, cv=cv, ignore_split=ignore_split, random_state=random_state)
+    early = () if plan.groups is None else group_leaks(plan.groups, plan.split)
+    _warn_of(early)
     embedding = embed(
         dataset, backbone=backbone, skip_unreadable=skip_unreadable, verbose=verbose, **features
     )
     kept = np.asarray([i for i in range(len(dataset)) if i not in embedding.errors], dtype=np.intp)
-    found = _find_copies(plan, embedding, kept)
-    _warn_of(found)
+    found = _findings(dataset, plan, embedding, kept, transformer.fit(None), verbose)
+    leaks = tuple(leak.at(kept) for leak in found.leaks)
+    _warn_of([leak for leak in leaks if leak.kind != GROUP_ACROSS_SPLIT])  # that was said before the work
     training = kept[plan.split[kept] == TRAIN]
     if not len(training):
         raise DatasetError(f"{dataset.name}: none of the {dataset.noun} of its part {TRAIN} could be read.")
     rows, labels = embedding.vectors[training], plan.labels[training]
-    units = _units(plan, embedding, training, cv)
+    units = _units(plan, found.units[np.isin(kept, training)], training, cv)
     fold_choices: dict[str, Any] = {"groups": units, "cv": cv, "search": search, "random_state": random_state}
     with progress_bar(len(heads) * cv, "comparing", enabled=verbose) as progress:
         comparison = compare_heads(
             rows, labels, heads=tuple(heads), n_jobs=n_jobs, progress=progress, **fold_choices
         )
     head = refit(comparison.best, rows, labels, n_jobs=n_jobs, **fold_choices)
-    if plan.groups is None:
-        comparison = replace(
-            comparison, n_groups=None
-        )  # copies kept together are nothing that the data calls groups
+    # What the data calls groups, and not what copies make of them.
+    n_groups = None if plan.groups is None else len(set(plan.groups[training].tolist()))
     result = Training(
-        pipeline=Pipeline([("features", transformer.fit(None)), ("head", head)]),
-        comparison=comparison,
-        held_out=_judge(head, plan, embedding, kept),
+        pipeline=Pipeline([("features", transformer), ("head", head)]),
+        comparison=replace(comparison, n_groups=n_groups),
+        held_out=_judge(head, plan, embedding, kept, found.units),
         n_train=len(training),
         n_computed=embedding.n_computed,
-        leaks=leaks + found,
+        leaks=leaks,
+        kept=tuple(leak.at(kept) for leak in found.kept),
         skipped=embedding.skipped,
         ignored=dataset.skipped,
     )
@@ -209,82 +217,6 @@ def train(
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is known before inference, checked; an entry a sample."""
-
-    names: list[str]
-    labels: NDArray[Any]
-    groups: NDArray[Any] | None
-    split: NDArray[Any]
-
-
-def _plan(dataset: Dataset, *, heads: Sequence[str], cv: int, ignore_split: bool, random_state: int) -> _Plan:
-    """Labels, groups, split and heads, refused before an hour of inference and not after it."""
-    if dataset.labels is None:
-        raise DatasetError(
-            f"{dataset.name}: no labels to train on. Give a folder a class, or a CSV with a label column."
-        )
-    if isinstance(heads, str) or not len(heads) or len(set(heads)) < len(heads):
-        raise ParameterError(
-            f"heads={heads!r}: expected names, each once, some of {', '.join(map(repr, HEAD_NAMES))}."
-        )
-    for name in heads:
-        make_head(name)
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
-        raise ParameterError(f"random_state={random_state!r}: expected a whole number.")
-    if not 0 <= random_state < _SEEDS:
-        raise ParameterError(f"random_state={random_state}: expected 0 to {_SEEDS - 1}.")
-    labels = np.asarray(dataset.labels)
-    _refuse_numbers(dataset.name, labels)
-    groups = None if dataset.groups is None else np.asarray(dataset.groups)
-    whole = dataset.split is None or ignore_split
-    split = np.full(len(labels), TRAIN) if whole else np.asarray(dataset.split)
-    known = np.flatnonzero(split == TRAIN)
-    if not len(known):
-        raise DatasetError(
-            f"{dataset.name}: its split has no part {TRAIN} (it has {', '.join(sorted(set(split.tolist())))}). Name one, or pass "
-            "ignore_split=True."
-        )
-    make_folds(
-        labels[known], None if groups is None else groups[known], n_splits=cv, random_state=random_state
-    )
-    unknown = sorted(set(labels[split != ""].tolist()) - set(labels[known].tolist()), key=str)
-    if unknown:
-        raise DatasetError(
-            f"{dataset.name}: a held-out part has samples of {', '.join(map(repr, unknown[:5]))}, and {TRAIN} has none. Add some "
-            "there, leave the class out, or pass ignore_split=True."
-        )
-    unused = int((split == "").sum())
-    if unused:
-        warnings.warn(
-            f"{dataset.name}: {unused} of {len(labels)} samples are in no part of the split and are not used. Fill in their "
-            "split, or pass ignore_split=True.",
-            FeatxWarning,
-            stacklevel=3,
-        )
-    names = [dataset.name_of(i) for i in range(len(dataset))]
-    return _Plan(names, labels, groups, split)
-
-
-def _refuse_numbers(name: str, labels: NDArray[Any]) -> None:
-    """Measurements in the cells of a table are strings like any label; told by how few of them are equal."""
-    distinct = set(labels.tolist())
-    if len(distinct) < _MOST_CLASSES * len(labels) or not all(map(_is_number_in_text, distinct)):
-        return
-    raise DatasetError(
-        f"{name}: its labels are {len(distinct)} different numbers for {len(labels)} samples, and heads predict classes. Put "
-        "them into a few classes; or, to predict numbers, a regressor behind ImageFeatures or TextFeatures in a Pipeline."
-    )
-
-
-def _is_number_in_text(label: Any) -> bool:
-    try:
-        return isinstance(label, str) and math.isfinite(float(label))
-    except ValueError:
-        return False
-
-
 def _check_out(out: Path, *, overwrite: bool) -> None:
     """Refuse a place for the model that saving would refuse, before the work and not after it."""
     target = out.expanduser().resolve()
@@ -300,47 +232,83 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def _find_copies(plan: _Plan, embedding: Embedding, kept: NDArray[np.intp]) -> tuple[Leak, ...]:
-    return copy_leaks(
-        embedding.keys[kept],
-        names=[plan.names[i] for i in kept.tolist()],
-        labels=plan.labels[kept],
-        groups=None if plan.groups is None else plan.groups[kept],
-        split=plan.split[kept],
+def _findings(
+    dataset: Dataset,
+    plan: TrainingPlan,
+    embedding: Embedding,
+    kept: NDArray[np.intp],
+    features: BackboneFeatures,
+    verbose: bool,
+) -> Findings:
+    """What is there twice or on both sides, and the units of the samples that could be read."""
+    classes, codes = np.unique(plan.labels[kept], return_inverse=True)
+    groups = None if plan.groups is None else plan.groups[kept]
+    whole = (plan.split == TRAIN).all()
+    subject = Subject(
+        estimator=None,
+        X=embedding.vectors[kept],
+        y=codes.reshape(-1),
+        classes=classes,
+        groups=None if groups is None else check_groups(groups, len(kept)),
+        group_names=groups,
+        split=None if whole else plan.split[kept],
+        samples=[dataset.samples[i] for i in kept.tolist()],
+        names=tuple(plan.names[i] for i in kept.tolist()),
+        keys=embedding.keys[kept],
+        modality=dataset.modality,
+        preprocess=features.backbone_.pixels() if dataset.modality == "image" else None,
+        spaces=(),
+        skipped=(),
+        words="",
+        features=features,
     )
+    return find_leaks(subject, verbose=verbose).under("group")
 
 
-def _units(plan: _Plan, embedding: Embedding, training: NDArray[np.intp], cv: int) -> NDArray[Any] | None:
-    """What a fold keeps on one side: the groups; without groups the copies of an image, where there are any."""
-    if plan.groups is not None:
-        return plan.groups[training]
-    copies = content_groups(embedding.keys[training])
-    if copies is not None and most_folds(plan.labels[training], copies) < cv:
-        n = len(np.unique(copies))
-        raise DatasetError(
-            f"only {n} of {len(copies)} samples are distinct, and a class has fewer than cv={cv} of them: copies of a sample "
-            "stay in one fold. Use fewer folds, or add samples that differ."
+def _units(
+    plan: TrainingPlan, units: NDArray[np.intp], training: NDArray[np.intp], cv: int
+) -> NDArray[np.intp] | None:
+    """What a fold keeps on one side: groups, and what copies and near-copies tie to them; None where each sample is alone."""
+    n = len(np.unique(units))
+    if n == len(units):
+        return None
+    if most_folds(plan.labels[training], units) < cv:
+        what = (
+            "samples are distinct"
+            if plan.groups is None
+            else "samples are apart, neither of one group nor copies"
         )
-    return copies
+        raise DatasetError(
+            f"only {n} of {len(units)} {what}, and a class has fewer than cv={cv} of them: copies of a sample stay in one fold. "
+            "Use fewer folds, or add samples that differ."
+        )
+    return units
 
 
 def _judge(
-    head: Any, plan: _Plan, embedding: Embedding, kept: NDArray[np.intp]
+    head: Any, plan: TrainingPlan, embedding: Embedding, kept: NDArray[np.intp], units: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
-    scores = {}
-    for part in sorted(set(plan.split[kept].tolist()) - {TRAIN, ""}):
-        rows = kept[plan.split[kept] == part]
-        scores[part] = score_head(head, embedding.vectors[rows], plan.labels[rows])
+    """Scores on each held-out part; where training holds some of it too, before them those on the rest."""
+    scores: dict[str, dict[str, float]] = {}
+    split = plan.split[kept]
+    seen = np.isin(units, units[split == TRAIN])
+    for part in held_out_parts(split):
+        mine = split == part
+        new = mine & ~seen
+        if new.any() and (mine & seen).any():
+            name = f"{part}, only what training has not seen"
+            scores[name] = score_head(head, embedding.vectors[kept[new]], plan.labels[kept[new]])
+        scores[part] = score_head(head, embedding.vectors[kept[mine]], plan.labels[kept[mine]])
     return scores
 
 
 def _warn_of(leaks: Sequence[Leak]) -> None:
     for leak in leaks:
-        warnings.warn(str(leak), FeatxWarning, stacklevel=3)
+        warnings.warn(str(leak), LeakWarning, stacklevel=3)
 
 
 def _notes(dataset: Dataset, result: Training) -> str:
-    """What the artefact's README says about its training, in words."""
+    """What the artefact's README says about its training, in words that name no sample and no group."""
     counts = np.unique(np.asarray(dataset.labels), return_counts=True)
     classes = ", ".join(f"{label} ({n})" for label, n in zip(*counts, strict=True))
     grouped = f" in {len(set(dataset.groups))} groups" if dataset.groups is not None else ""
@@ -352,6 +320,8 @@ def _notes(dataset: Dataset, result: Training) -> str:
     for part, scores in result.held_out.items():
         figures = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         lines += ["", f"On the held-out part {part!r}: {figures}."]
-    for leak in result.leaks:
-        lines += ["", f"Beware: {leak}"]
+    for leak in result.leaks:  # without its examples: names of files often hold those of patients
+        lines += ["", f"Beware: {leak.anonymous}"]
+    for each in result.kept:
+        lines += ["", f"{each.anonymous}"]
     return "\n".join(lines)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.pipeline import make_pipeline
 
 import featx
 from featx import Dataset, training
 from featx.artifact import describe, training_keys
-from featx.errors import DatasetError, FeatxWarning
+from featx.errors import DatasetError, FeatxWarning, LeakWarning
 from featx.store.digest import digest_file
 from featx.testing import counted_rows, tiny_backbone
 
@@ -105,7 +106,16 @@ def test_the_same_seed_gives_the_same_figures(learn: Learn) -> None:
 def test_the_result_is_plain_values(learn: Learn) -> None:
     result = learn(known={"split": ["train"] * 11 + ["val"] + ["train"] * 11 + ["val"]})
     values = json.loads(json.dumps(result.to_dict()))
-    assert set(values) == {"comparison", "held_out", "n_train", "n_computed", "leaks", "skipped", "ignored"}
+    assert set(values) == {
+        "comparison",
+        "held_out",
+        "n_train",
+        "n_computed",
+        "leaks",
+        "kept_together_copies",
+        "skipped",
+        "ignored",
+    }
     assert values["comparison"]["best"] == "logistic"
 
 
@@ -252,12 +262,97 @@ def test_copies_that_leave_too_few_pictures_for_the_folds(
         learn(few, known={"labels": ["dark", "dark", "light", "light"] * 5})
 
 
-def test_copies_in_several_groups_are_reported(learn: Learn, pictures: list[str], tmp_path: Path) -> None:
+def test_copies_in_several_groups_are_kept_together_and_told(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
     samples = copied(pictures, tmp_path, 0)
     known = {"labels": [*LABELS, "dark"], "groups": [f"p{i}" for i in range(25)]}
-    with pytest.warns(FeatxWarning, match=r"1 sample is in several groups, .*\('p0'\) and .*\('p24'\)"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LeakWarning)
         result = learn(samples, known=known)
+    assert result.leaks == ()
+    (kept,) = result.kept
+    assert (kept.kind, kept.samples) == ("copy across groups", ((0, 24),))
+    assert "('p0')" in str(kept)
+    assert str(kept).endswith("kept together in folds.")
     assert result.comparison.n_groups == 25
+
+
+def again(path: str, folder: Path, *, quality: int = 90) -> str:
+    """The picture encoded anew: a near-copy."""
+    place = folder / f"again {Path(path).stem}.jpg"
+    with Image.open(path) as picture:
+        picture.save(place, quality=quality, subsampling=0)
+    return str(place)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> list[str]:
+    """24 smooth pictures, which stay what they are when they are encoded anew; the first 12 dark."""
+    rng = np.random.default_rng(3)
+    paths = []
+    for i in range(24):
+        low = 0 if i < 12 else 120
+        coarse = Image.fromarray(rng.integers(low, low + 120, (6, 6, 3), dtype=np.uint8))
+        paths.append(str(tmp_path / f"photograph {i:02}.png"))
+        coarse.resize((96, 96), Image.Resampling.BICUBIC).save(paths[-1])
+    return paths
+
+
+def test_near_copies_across_the_split_are_told_with_the_figures_without_them(
+    learn: Learn, photographs: list[str], tmp_path: Path
+) -> None:
+    samples = [*photographs, again(photographs[0], tmp_path), again(photographs[12], tmp_path)]
+    split = [*(["train"] * 9 + ["test"] * 3) * 2, "test", "test"]
+    with pytest.warns(LeakWarning, match="2 samples of test have near-copies in train"):
+        result = learn(
+            samples,
+            known={"labels": [*LABELS, "dark", "light"], "split": split},
+            out=tmp_path / "model",
+            cv=3,
+        )
+    (leak,) = result.leaks
+    assert sorted(leak.samples) == [(0, 24), (12, 25)]
+    assert list(result.held_out) == ["test, only what training has not seen", "test"]
+    right = result.pipeline.predict(samples) == np.asarray([*LABELS, "dark", "light"])
+    held = np.flatnonzero(np.asarray(split) == "test")
+    assert result.held_out["test"]["accuracy"] == right[held].mean()
+    assert result.held_out["test, only what training has not seen"]["accuracy"] == right[held[:-2]].mean()
+    readme = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Beware: 2 samples of test have near-copies in train: the scores" in readme
+    assert "'test, only what training has not seen'" in readme
+    assert "photograph" not in readme  # names no file
+
+
+def test_training_and_evaluation_find_the_same_and_make_the_same_folds(
+    learn: Learn, photographs: list[str], tiny: Path, tmp_path: Path
+) -> None:
+    near = [again(photographs[i], tmp_path) for i in (0, 5, 12)]
+    samples, labels = [*photographs, *near], np.asarray([*LABELS, "dark", "dark", "dark"])
+    groups = np.asarray([f"p{i // 2}" for i in range(24)] + ["p90", "p91", "p92"])
+    dataset = Dataset(samples=samples, labels=labels, groups=groups, name="mine", root="")
+    with pytest.warns(LeakWarning, match="1 pair of near-copies is there with different labels"):
+        result = featx.train(dataset, backbone=tiny, heads=["logistic"], cv=3)
+    model = make_pipeline(featx.ImageFeatures(tiny), featx.make_head("logistic"))
+    with pytest.warns(LeakWarning):
+        found = featx.evaluate(model, dataset, cv=3, n_bootstrap=100)
+    assert [(leak.kind, leak.samples) for leak in result.leaks + result.kept] == [
+        (leak.kind, leak.samples) for leak in found.leaks + found.kept
+    ]
+    trained = result.comparison.results[0].proba
+    assert found.main.outcomes.proba is not None
+    np.testing.assert_allclose(trained, found.main.outcomes.proba, atol=1e-6)  # the same fits, in float32
+
+
+def test_positions_of_a_leak_are_those_in_the_data_set(
+    learn: Learn, pictures: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"")
+    samples = copied([str(tmp_path / "bad.png"), *pictures[1:]], tmp_path, 1)
+    with pytest.warns(LeakWarning):
+        result = learn(samples, skip_unreadable=True, known={"labels": [*LABELS, "light"]})
+    assert result.leaks[0].samples == ((1, 24),)
+    assert result.to_dict()["leaks"][0]["rows"] == [[1, 24]]
 
 
 # --- real pictures ---

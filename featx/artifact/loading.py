@@ -27,6 +27,7 @@ from featx.artifact.trained_on import from_npy
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.errors import ArtifactError, FeatxWarning, ParameterError
+from featx.evaluation.remembered import remember_keys
 from featx.inference.devices import parse_device
 from featx.store.digest import Keys
 from featx.store.store import EmbeddingStore
@@ -64,7 +65,9 @@ def load(
     Returns
     -------
     estimator
-        Fitted. With the same backbone, device and library versions it predicts what the saved one did.
+        Fitted. With the same backbone, device and library versions it predicts what the saved one did. Until it is fitted anew
+        it remembers the content digests of its training samples, where the folder holds some: :func:`featx.evaluate` with
+        ``cv="prefit"`` then tells which samples it knows.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def load(
     Warns
     -----
     FeatxWarning
-        It was saved with another minor version of scikit-learn.
+        It was saved with another minor version of scikit-learn, or its list of training samples is none.
     """
     _check_trusted(trusted)
     if device is not None:
@@ -118,6 +121,12 @@ def load(
     if not hasattr(pipeline, "fit"):
         raise ArtifactError(
             f"{place / PIPELINE_NAME}: holds a {type(pipeline).__name__}, expected an estimator."
+        )
+    try:
+        remember_keys(pipeline, _training_keys(place, info))
+    except ArtifactError as error:  # no prediction depends on it
+        warnings.warn(
+            f"{error} Until then the model remembers no training sample.", FeatxWarning, stacklevel=2
         )
     _warn_of_versions(place, info)
     return pipeline
@@ -163,7 +172,10 @@ def training_keys(folder: str | os.PathLike[str]) -> Keys | None:
         No artefact, or their file is missing, changed, or something else.
     """
     place = _place(folder)
-    info = read_manifest(place)
+    return _training_keys(place, read_manifest(place))
+
+
+def _training_keys(place: Path, info: ArtifactInfo) -> Keys | None:
     if info.n_training_samples is None:
         return None
     content = read_checked(place, info, TRAINING_NAME)

@@ -25,6 +25,7 @@ from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.window import Window
 from featx.boosted import BoostedTreesClassifier
 from featx.errors import ArtifactError
+from featx.evaluation.remembered import ATTRIBUTE
 from featx.features import ImageFeatures, TextFeatures
 from featx.store.store import EmbeddingStore
 
@@ -198,7 +199,12 @@ def _is_local_path(text: str) -> bool:
 
 
 def _forget_memory(rest: Any) -> None:
-    """Switch off joblib's memory in an object of ours: it is a folder of some machine, and joblib unpickles what is in it."""
+    """Switch off joblib's memory in an object of ours: it is a folder of some machine, and joblib unpickles what is in it.
+
+    What a loaded model remembers of its training goes too: a folder holds that only where ``trained_on`` says so.
+    """
     for member in members(rest):
+        if isinstance(member, BaseEstimator):
+            member.__dict__.pop(ATTRIBUTE, None)
         if isinstance(member, BaseEstimator) and vars(member).get("memory") is not None:
             member.__dict__["memory"] = None

@@ -20,9 +20,12 @@ from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, ta
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.origins import Origin
+from featx.evaluation.outcomes import check_one_label
 from featx.evaluation.plans import Plan
 from featx.evaluation.predictors import Predictors
-from featx.evaluation.subjects import embed_once, embeds, read_data
+from featx.evaluation.remembered import remembered_keys
+from featx.evaluation.searches import BLIND_SEARCH, search_leaks
+from featx.evaluation.subjects import Subject, embed_once, embeds, parted_when_fitted, read_data
 from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
@@ -74,8 +77,9 @@ def evaluate(
     split : array-like of shape (n_samples,), optional
         ``"train"`` and the names of held-out parts; ``""`` is a sample not used.
     training_keys : ndarray of uint8, shape (m, 16), optional
-        With ``cv="prefit"``: content digests of the samples that the estimator was trained on, as
-        :func:`featx.artifact.training_keys` reads them. Those that are in X are reported, and the figures given without them too.
+        With ``cv="prefit"``: content digests of the samples that the estimator was trained on, as :func:`featx.training_keys`
+        reads them. Those that are in X are reported, and the figures given without them too. None takes what the estimator
+        remembers, as one from :func:`featx.load` does until it is fitted anew.
     cv : int or "prefit"
         Folds, where there is no split: stratified, and grouped where groups or copies are known. ``"prefit"`` fits nothing: X
         are samples for a fitted estimator, new ones as far as ``training_keys`` can tell.
@@ -209,6 +213,9 @@ def compare(
             if found:  # every leak was said once
                 warnings.simplefilter("ignore", FeatxWarning)
             found[at] = _evaluated(estimator, X, y, replace(asked, param_grid=grids[at], name=title), known)
+        for leak in found[at].leaks if at != order[0] else ():
+            if leak.kind == BLIND_SEARCH:  # the one kind that is an estimator's own
+                warnings.warn(str(leak), LeakWarning, stacklevel=2)
     evaluations = [found[at] for at in range(len(named))]
     names = [evaluation.name for evaluation in evaluations]
     if len(set(names)) < len(names):
@@ -222,6 +229,8 @@ def _evaluated(
 ) -> Evaluation:
     """See :func:`evaluate`. ``known``: what was found in these data, by the names of the samples that could be read; what is
     found now is put into it."""
+    if asked.cv == "prefit" and asked.training_keys is None:
+        asked = replace(asked, training_keys=remembered_keys(estimator))
     check_asked(asked)
     model = make_head(estimator) if isinstance(estimator, str) else estimator
     data = read_data(X, y, groups=asked.groups, split=asked.split)
@@ -229,11 +238,16 @@ def _evaluated(
         model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
     )
     task = task_of(subject, asked)
+    if asked.aggregate is not None:
+        _check_groups(subject, asked.aggregate)
     key = subject.names
     if key not in known:
-        known[key] = find_leaks(subject, training_keys=asked.training_keys, verbose=asked.verbose)
+        known[key] = find_leaks(
+            subject, finished=asked.cv == "prefit", training_keys=asked.training_keys, verbose=asked.verbose
+        )
     found = known[key].under(asked.on_leak)
-    leaks = found.leaks
+    grouped = asked.cv != "prefit" and subject.groups is not None
+    leaks = found.leaks + search_leaks(subject.estimator, grouped=grouped)
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
@@ -268,6 +282,7 @@ def _evaluated(
         trained=found.trained,
         kept_together=found.words,
         kept=() if asked.cv == "prefit" else found.kept,
+        noted=found.noted,
         settings=settings_of(model, asked, subject),
         spaces=subject.spaces,
         data_digest=subject.digest(),
@@ -277,5 +292,31 @@ def _evaluated(
         modality=subject.modality,
         skipped=subject.skipped,
         curve=curve,
-        predictors=Predictors.of(subject.features, models),
+        predictors=_predictors(subject, models),
+    )
+
+
+def _check_groups(subject: Subject, how: str) -> None:
+    """Refuse groups without a label of their own, where they are to be judged as one."""
+    if subject.classes is None or subject.group_names is None:
+        return
+    used = np.arange(len(subject.y)) if subject.split is None else np.flatnonzero(subject.split != "")
+    check_one_label(
+        how,
+        truth=subject.y[used],
+        groups=subject.group_names[used],
+        classes=subject.classes,
+        names=[subject.names[i] for i in used.tolist()],
+    )
+
+
+def _predictors(subject: Subject, models: tuple[Any, ...]) -> Predictors:
+    """What predicted; of estimators that chose their features, each fold's own."""
+    if subject.seen is None:
+        return Predictors.of(subject.features, models)
+    apart = [None if model is None else parted_when_fitted(model) for model in models]
+    return Predictors.of(
+        None,
+        tuple(model if each is None else each[1] for model, each in zip(models, apart, strict=True)),
+        tuple(None if each is None else each[0] for each in apart),
     )

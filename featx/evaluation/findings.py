@@ -9,15 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.evaluation.leaks import Leak, content_groups, copy_leaks, group_leaks, near_copy_leaks
+from featx.evaluation.leaks import (
+    GROUP_ACROSS_SPLIT,
+    TRAIN,
+    Leak,
+    content_groups,
+    copies_of,
+    copy_leaks,
+    group_leaks,
+    mixed_groups,
+    worded,
+    words_of_pair,
+)
 from featx.evaluation.near_copies import NearCopies, fold_units, near_copies
-from featx.evaluation.overlap import TRAINED_ON, overlap_leaks, trained_on
+from featx.evaluation.near_leaks import left_apart, near_copy_leaks
+from featx.evaluation.overlap import TRAINED_ON, overlap_leaks, trained_on, trains_here
 from featx.evaluation.subjects import Subject
 from featx.store.digest import Keys
 
 __all__ = ["Findings", "find_leaks"]
 
 _MENDED = ("copy across groups", "near-copy across groups")
+_TOGETHER = ": kept together in folds."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +47,8 @@ class Findings:
         As the data are, without what the model knows.
     kept : tuple of Leak
         What folds by `units` do away with: copies and near-copies that they keep together.
+    noted : tuple of Leak
+        What flatters nothing and is worth a look: groups whose samples do not all have one label.
     looked_for : tuple of str
         Kinds of leaks that the data allow to look for.
     trained : ndarray of bool, shape (n,), or None
@@ -48,6 +63,7 @@ class Findings:
     words: str
     leaks: tuple[Leak, ...]
     kept: tuple[Leak, ...]
+    noted: tuple[Leak, ...]
     looked_for: tuple[str, ...]
     trained: NDArray[np.bool_] | None = None
     given_overlap: tuple[Leak, ...] = ()
@@ -62,12 +78,17 @@ class Findings:
         return replace(self, units=self.given_units, words=self.given_words, leaks=leaks, kept=())
 
 
-def find_leaks(subject: Subject, *, training_keys: Keys | None = None, verbose: bool) -> Findings:
+def find_leaks(
+    subject: Subject, *, finished: bool = False, training_keys: Keys | None = None, verbose: bool
+) -> Findings:
     """Look for groups, copies and near-copies that are where they should not be.
 
     Parameters
     ----------
     subject : Subject
+    finished : bool
+        Whether a finished model is judged: then the part ``train`` of a split is compared with the others where the model was
+        trained on some of it, or where nobody knows.
     training_keys : ndarray of uint8, shape (m, 16), optional
         Content digests of the samples that a finished model was trained on: first of all it is said which these are.
     verbose : bool
@@ -78,32 +99,36 @@ def find_leaks(subject: Subject, *, training_keys: Keys | None = None, verbose: 
     noun = "groups" if subject.groups is not None else "samples"
     near = _near(subject, verbose)
     units = fold_units(subject.groups, subject.keys, near, n) if subject.keys is not None else given
-    labels = subject.y if subject.classes is None else subject.classes[subject.y]
-    known: dict[str, Any] = {
-        "names": subject.names,
-        "labels": labels if subject.classes is not None else None,
-        "groups": subject.groups,
-        "split": subject.split,
-    }
-    leaks: tuple[Leak, ...] = ()
     trained = None
     if training_keys is not None and subject.keys is not None:
         trained = trained_on(subject.keys, training_keys, subject.split)
-    if subject.groups is not None and subject.split is not None:
-        leaks += group_leaks(subject.groups, subject.split)
+    split = subject.split
+    if finished and not trains_here(trained, split):
+        split = None
+    known: dict[str, Any] = {
+        "names": subject.names,
+        "labels": None if subject.classes is None else subject.classes[subject.y],
+        "groups": subject.group_names,
+        "split": split,
+    }
+    leaks: tuple[Leak, ...] = ()
+    if subject.group_names is not None and split is not None:
+        leaks += group_leaks(subject.group_names, split)
     if subject.keys is not None:
         leaks += copy_leaks(subject.keys, **known)
     if near is not None:
         leaks += near_copy_leaks(near.pairs, near.clusters, keys=subject.keys, **known)
+        leaks += left_apart(near.pairs, units, names=subject.names)
     n_units = len(np.unique(units))
     return Findings(
         given_units=given,
         units=units,
         given_words=noun,
         words=noun if n_units == len(np.unique(given)) else f"{noun}, those with copies of each other as one",
-        leaks=leaks + _left_apart(near, units),
+        leaks=leaks,
         kept=tuple(_kept(subject, near, leaks)) if subject.split is None else (),
-        looked_for=(*((TRAINED_ON,) if trained is not None else ()), *_looked_for(subject)),
+        noted=_noted(subject),
+        looked_for=(*((TRAINED_ON,) if trained is not None else ()), *_looked_for(subject, split)),
         trained=trained,
         given_overlap=_overlap(subject, trained, given),
         overlap=_overlap(subject, trained, units),
@@ -127,6 +152,7 @@ def _near(subject: Subject, verbose: bool) -> NearCopies | None:
         modality=subject.modality,
         keys=subject.keys,
         groups=subject.groups,
+        labels=None if subject.classes is None else subject.y,
         preprocess=subject.preprocess,
         verbose=verbose,
     )
@@ -137,58 +163,55 @@ def _kept(subject: Subject, near: NearCopies | None, leaks: tuple[Leak, ...]) ->
     if subject.groups is not None:
         for leak in leaks:
             if leak.kind in _MENDED:
-                found, _, _ = leak.message.partition(": a fold may test")
-                yield replace(leak, message=f"{found}: kept together in folds.")
+                found, mended = (
+                    f"{words.partition(': a fold may test')[0]}: kept together in folds."
+                    for words in (leak.message, leak.anonymous)
+                )
+                yield replace(leak, message=found, anonymous=mended)
         return
     copies = None if subject.keys is None else content_groups(subject.keys)
     if copies is not None:
-        _, first, counts = np.unique(copies, return_index=True, return_counts=True)
-        twice = first[counts > 1]
-        other = int(np.flatnonzero(copies == copies[twice[0]])[1])
-        yield Leak(
-            kind="copy",
-            n=len(twice),
-            message=f"{len(twice)} sample(s) occur more than once, for example {subject.names[twice[0]]} and "
-            f"{subject.names[other]}: kept together in folds.",
+        units, first, counts = np.unique(copies, return_index=True, return_counts=True)
+        twice = units[counts > 1][np.argsort(first[counts > 1])].tolist()
+        found_twice = copies_of(copies, twice, np.arange(len(copies)))
+        occurs = "1 sample occurs" if len(twice) == 1 else f"{len(twice)} samples occur"
+        yield worded(
+            "copy",
+            f"{occurs} more than once",
+            _TOGETHER,
+            [words_of_pair(each[:2], subject.names) for each in found_twice],
+            samples=found_twice,
         )
     if near is not None and len(near) > near.n_apart:
         tied = near.pairs[near.clusters[near.pairs[:, 0]] == near.clusters[near.pairs[:, 1]]]
-        yield Leak(
-            kind="near-copy",
-            n=len(tied),
-            message=f"{len(tied)} pair(s) of near-copies, for example {subject.names[tied[0, 0]]} and "
-            f"{subject.names[tied[0, 1]]}: kept together in folds.",
+        yield worded(
+            "near-copy",
+            "1 pair of near-copies" if len(tied) == 1 else f"{len(tied)} pairs of near-copies",
+            _TOGETHER,
+            [words_of_pair(pair, subject.names) for pair in tied],
+            samples=tied.tolist(),
         )
 
 
-def _left_apart(near: NearCopies | None, units: NDArray[np.intp]) -> tuple[Leak, ...]:
-    """Near-copies that folds do not keep together: joined to the groups they are in, they would be too many."""
-    n_apart = 0 if near is None else int((units[near.pairs[:, 0]] != units[near.pairs[:, 1]]).sum())
-    if not n_apart:
+def _noted(subject: Subject) -> tuple[Leak, ...]:
+    if subject.group_names is None or subject.classes is None:
         return ()
-    return (
-        Leak(
-            kind="near-copies in chains",
-            n=n_apart,
-            message=f"{n_apart} pair(s) of near-copies form chains too large to keep on one side of a fold, and are apart: "
-            "a fold may test what it learned. Give groups that say what belongs together.",
-        ),
-    )
+    found = mixed_groups(subject.group_names, subject.classes[subject.y], names=subject.names)
+    return () if found is None else (found,)
 
 
-def _looked_for(subject: Subject) -> Iterable[str]:
+def _looked_for(subject: Subject, split: NDArray[Any] | None) -> Iterable[str]:
+    """Kinds of findings that are possible; `split` is None where no part of it was learned from."""
     copies, near = subject.keys is not None, subject.keys is not None and subject.modality is not None
-    grouped, split, labelled = (
-        subject.groups is not None,
-        subject.split is not None,
-        subject.classes is not None,
-    )
+    grouped, labelled = subject.groups is not None, subject.classes is not None
+    # A finding across a split takes a part that was learned from, and another one.
+    across = split is not None and len({TRAIN, *split.tolist()} - {""}) > 1 and TRAIN in split.tolist()
     for kind, possible in (
-        ("group across split", grouped and split),
-        ("copy across split", copies and split),
+        (GROUP_ACROSS_SPLIT, grouped and across),
+        ("copy across split", copies and across),
         ("copy across groups", copies and grouped),
         ("copy with another label", copies and labelled),
-        ("near-copy across split", near and split),
+        ("near-copy across split", near and across),
         ("near-copy across groups", near and grouped),
         ("near-copy with another label", near and labelled),
     ):

@@ -1,14 +1,14 @@
 """Leaks between what a head learns from and what it is judged on, found before anybody believes the figures.
 
 Owns what is said of them: a group on both sides of a split, and a copy on both sides, in another group, or with another label. A
-copy is a sample with the same content digest; near-copies are found in ``near_copies.py``. Nothing is removed here: a leak is
-reported, with its number and an example.
+copy is a sample with the same content digest; near-copies have ``near_leaks.py``. Nothing is removed here: a leak is reported,
+with its number, some examples, and where all of its samples stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from featx.store.digest import Keys, digest_text
 
-__all__ = ["TRAIN", "Leak", "content_groups", "copy_leaks", "group_leaks", "in_training", "near_copy_leaks"]
+__all__ = [
+    "GROUP_ACROSS_SPLIT",
+    "MIXED_GROUPS",
+    "TRAIN",
+    "Leak",
+    "content_groups",
+    "copies_of",
+    "copy_leaks",
+    "group_leaks",
+    "held_out_parts",
+    "mixed_groups",
+    "numbered",
+    "worded",
+    "words_of_pair",
+]
 
 TRAIN = "train"
 """The part of a split that heads are compared and fitted on; every other named part is held out."""
+
+GROUP_ACROSS_SPLIT = "group across split"
+"""Kind of the leak that can be told before inference."""
+
+MIXED_GROUPS = "group with several labels"
+"""Kind of a finding that flatters nothing: some data are made so, in others a label is wrong."""
+
+_SHOWN = 3  # examples that a message lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +55,104 @@ class Leak:
     n : int
         How many groups, distinct samples, or pairs of near-copies; of near-copies across a split, held-out samples.
     message : str
-        The finding with an example, and what to do.
+        The finding with up to three examples, which name samples and groups, and what to do.
+    anonymous : str
+        The same without the examples; empty where there is none.
+    samples : tuple of tuple of int
+        Positions among the samples looked at, `n` tuples: all copies of a sample, the two of a pair of near-copies, a held-out
+        sample behind its near-copy in training, of a group one sample on each side.
+    labels : tuple of tuple of str
+        Of kinds that are about labels, the label of each of ``samples``.
     """
 
     kind: str
     n: int
     message: str
+    anonymous: str = ""
+    samples: tuple[tuple[int, ...], ...] = ()
+    labels: tuple[tuple[str, ...], ...] = ()
 
     def __str__(self) -> str:
         return self.message
+
+    def to_dict(
+        self,
+        *,
+        rows: Sequence[int] | NDArray[np.intp] | None = None,
+        places: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Plain values; nothing that names a sample or a group unless names are given.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            The row of each position in the data as they were given; None takes positions for rows.
+        places : sequence of str, optional
+            Where a table lists each position's sample.
+        names : sequence of str, optional
+            Of the samples, by position. With them the message goes along.
+
+        Returns
+        -------
+        dict
+            ``kind``, ``n`` and ``rows``; and, where known, ``labels``, ``places``, ``names`` and ``message``.
+        """
+
+        def each(values: Any) -> list[list[Any]]:
+            return [[values[i] for i in found] for found in self.samples]
+
+        plain: dict[str, Any] = {"kind": self.kind, "n": self.n}
+        plain["rows"] = [[i if rows is None else int(rows[i]) for i in found] for found in self.samples]
+        if self.labels:
+            plain["labels"] = [list(found) for found in self.labels]
+        if places is not None:
+            plain["places"] = each(places)
+        if names is not None:
+            plain |= {"names": each(names), "message": self.message}
+        return plain
+
+    def at(self, positions: Sequence[int] | NDArray[np.intp]) -> Leak:
+        """The leak as one of other data, in which the samples looked at have these positions."""
+        moved = tuple(tuple(int(positions[i]) for i in found) for found in self.samples)
+        return replace(self, samples=moved)
+
+
+def worded(
+    kind: str,
+    found: str,
+    advice: str,
+    examples: Sequence[str],
+    *,
+    samples: Iterable[Sequence[int]],
+    labels: NDArray[Any] | None = None,
+    n: int | None = None,
+) -> Leak:
+    """A leak with its message, in which the first examples stand between what was found and what to do.
+
+    Parameters
+    ----------
+    kind, found : str
+    advice : str
+        With the mark that it begins with: ``": the scores ..."`` or ``". Correct ..."``.
+    examples : sequence of str
+        Of which the first three are shown.
+    samples : iterable of sequences of int
+        See :class:`Leak`.
+    labels : ndarray of shape (n_samples,), optional
+        For kinds that are about labels.
+    n : int, optional
+        None counts ``samples``.
+    """
+    positions = tuple(tuple(int(i) for i in each) for each in samples)
+    return Leak(
+        kind=kind,
+        n=len(positions) if n is None else n,
+        message=f"{found}, for example {'; '.join(examples[:_SHOWN])}{advice}",
+        anonymous=f"{found}{advice}",
+        samples=positions,
+        labels=() if labels is None else tuple(tuple(str(labels[i]) for i in each) for each in positions),
+    )
 
 
 def content_groups(keys: Keys) -> NDArray[np.intp] | None:
@@ -77,18 +188,48 @@ def group_leaks(groups: ArrayLike, split: ArrayLike) -> tuple[Leak, ...]:
     """
     of, parts = np.asarray(groups), np.asarray(split)
     leaks = []
-    for part in _held_out(parts):
-        both = sorted(set(of[parts == TRAIN].tolist()) & set(of[parts == part].tolist()), key=str)
+    for part in held_out_parts(parts):
+        first = {name: _firsts(of, parts == name) for name in (TRAIN, part)}
+        both = sorted(set(first[TRAIN]) & set(first[part]), key=str)
         if both:
             leaks.append(
-                Leak(
-                    kind="group across split",
-                    n=len(both),
-                    message=f"{_count(len(both), 'group')} in both {TRAIN} and {part}, for example {both[0]!r}: the scores on "
-                    f"{part} are not those of unseen groups. Split by group, or pass ignore_split=True.",
+                worded(
+                    GROUP_ACROSS_SPLIT,
+                    f"{numbered(len(both), 'group')} in both {TRAIN} and {part}",
+                    f": the scores on {part} are not those of unseen groups. Split by group, or pass ignore_split=True.",
+                    [repr(group) for group in both],
+                    samples=[(first[TRAIN][group], first[part][group]) for group in both],
                 )
             )
     return tuple(leaks)
+
+
+def mixed_groups(groups: ArrayLike, labels: ArrayLike, *, names: Sequence[str]) -> Leak | None:
+    """Groups whose samples do not all have one label; None where every group has.
+
+    Slices of a patient with two diagnoses are likely a mistake; cells cut from one picture are not. So this is said, and is no
+    warning.
+
+    Parameters
+    ----------
+    groups, labels : array-like of shape (n,)
+    names : sequence of str
+        For messages.
+    """
+    of, known = np.asarray(groups), np.asarray(labels)
+    codes = np.unique(of, return_inverse=True)[1].reshape(-1)
+    pairs = _parted(codes, known, np.arange(len(codes)))
+    if not pairs:
+        return None
+    holds = "1 group holds" if len(pairs) == 1 else f"{len(pairs)} groups hold"
+    return worded(
+        MIXED_GROUPS,
+        f"{holds} samples of several labels",
+        ". Correct the labels, where a group should have one.",
+        [f"{str(of[i])!r}: {words_of_pair((i, j), names, known)}" for i, j in pairs.values()],
+        samples=list(pairs.values()),
+        labels=known,
+    )
 
 
 def copy_leaks(
@@ -125,27 +266,30 @@ def copy_leaks(
     everything = np.arange(len(copies))
     parts = np.full(len(copies), TRAIN) if split is None else np.asarray(split)
     leaks = []
-    for part in _held_out(parts):
-        pairs = _parted(copies, parts, np.flatnonzero((parts == TRAIN) | (parts == part)))
+    for part in held_out_parts(parts):
+        among = np.flatnonzero((parts == TRAIN) | (parts == part))
+        pairs = _parted(copies, parts, among)
         if pairs:
             leaks.append(
-                Leak(
-                    kind="copy across split",
-                    n=len(pairs),
-                    message=f"{_count(len(pairs), 'sample')} in both {TRAIN} and {part}, for example {_example(pairs, names)}: "
-                    f"the scores on {part} count what was learned. Remove the copies.",
+                worded(
+                    "copy across split",
+                    f"{numbered(len(pairs), 'sample')} in both {TRAIN} and {part}",
+                    f": the scores on {part} count what was learned. Remove the copies.",
+                    [words_of_pair(pair, names) for pair in pairs.values()],
+                    samples=copies_of(copies, pairs, among),
                 )
             )
     if groups is not None:
-        of = np.asarray(groups)
-        pairs = _parted(copies, of, np.flatnonzero(parts == TRAIN))
+        of, among = np.asarray(groups), np.flatnonzero(parts == TRAIN)
+        pairs = _parted(copies, of, among)
         if pairs:
             leaks.append(
-                Leak(
-                    kind="copy across groups",
-                    n=len(pairs),
-                    message=f"{_count(len(pairs), 'sample')} in several groups, for example {_example(pairs, names, of)}: a fold "
-                    "may test what it learned. Remove the copies, or give them one group.",
+                worded(
+                    "copy across groups",
+                    f"{numbered(len(pairs), 'sample')} in several groups",
+                    ": a fold may test what it learned. Remove the copies, or give them one group.",
+                    [words_of_pair(pair, names, of) for pair in pairs.values()],
+                    samples=copies_of(copies, pairs, among),
                 )
             )
     if labels is not None:
@@ -153,136 +297,58 @@ def copy_leaks(
         pairs = _parted(copies, known, everything)
         if pairs:
             leaks.append(
-                Leak(
-                    kind="copy with another label",
-                    n=len(pairs),
-                    message=f"{_count(len(pairs), 'sample', 'there with different labels')}, for example "
-                    f"{_example(pairs, names, known)}. Correct the label, or remove the copy.",
+                worded(
+                    "copy with another label",
+                    numbered(len(pairs), "sample", "there with different labels"),
+                    ". Correct the label, or remove the copy.",
+                    [words_of_pair(pair, names, known) for pair in pairs.values()],
+                    samples=copies_of(copies, pairs, everything),
+                    labels=known,
                 )
             )
     return tuple(leaks)
 
 
-def in_training(split: ArrayLike, units: NDArray[np.intp], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Which held-out samples are in the training part too, as they are or nearly so.
-
-    Parameters
-    ----------
-    split : array-like of shape (n,)
-    units : ndarray of int, shape (n,)
-        Samples with one number are copies or near-copies of each other.
-    pairs : ndarray of int, shape (p, 2)
-        Near-copies, also those whose units were kept apart.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        False in the training part itself.
-    """
-    trained = np.asarray(split) == TRAIN
-    seen = np.isin(units, units[trained])
-    for one, other in ((0, 1), (1, 0)):
-        seen[pairs[trained[pairs[:, one]], other]] = True
-    return seen & ~trained
+def copies_of(
+    units: NDArray[np.intp], wanted: Iterable[int], among: NDArray[np.intp]
+) -> list[tuple[int, ...]]:
+    """All positions of each unit that is wanted, of those `among` which are looked at."""
+    found: dict[int, list[int]] = {unit: [] for unit in wanted}
+    for i in among.tolist():
+        if (unit := int(units[i])) in found:
+            found[unit].append(i)
+    return [tuple(positions) for positions in found.values()]
 
 
-def near_copy_leaks(
-    pairs: NDArray[np.intp],
-    units: NDArray[np.intp],
-    *,
-    names: Sequence[str],
-    keys: Keys | None = None,
-    labels: ArrayLike | None = None,
-    groups: ArrayLike | None = None,
-    split: ArrayLike | None = None,
-) -> tuple[Leak, ...]:
-    """Near-copies that are where they should not be.
-
-    Parameters
-    ----------
-    pairs : ndarray of int, shape (p, 2)
-        Positions of near-copies, the surest first; an example is the first that is a finding.
-    units : ndarray of int, shape (n,)
-        Samples with one number are copies or near-copies of each other.
-    names : sequence of str
-        For messages.
-    keys : ndarray of uint8, shape (n, 16), optional
-        Content digests. Held-out samples of which exact copies are in training are not counted here: :func:`copy_leaks` does.
-    labels, groups, split : array-like of shape (n,), optional
-        As in :func:`copy_leaks`.
-
-    Returns
-    -------
-    tuple of Leak
-        Of each kind at most one, and a held-out part.
-    """
-    if not len(pairs):
-        return ()
-    n = len(units)
-    parts = np.full(n, TRAIN) if split is None else np.asarray(split)
-    contents = None if keys is None else content_groups(keys)
-    leaks = []
-    nearly = in_training(parts, units, pairs)
-    if contents is not None:
-        nearly &= ~np.isin(contents, contents[parts == TRAIN])
-    for part in _held_out(parts):
-        of_part = np.flatnonzero(nearly & (parts == part))
-        if len(of_part):
-            i, j = _nearest_example(pairs, units, parts, of_part)
-            n_found = len(of_part)
-            has = (
-                f"sample of {part} has a near-copy" if n_found == 1 else f"samples of {part} have near-copies"
-            )
-            leaks.append(
-                Leak(
-                    kind="near-copy across split",
-                    n=n_found,
-                    message=f"{n_found} {has} in {TRAIN}, for example {names[i]} and {names[j]}: the scores on {part} count "
-                    "what was learned. Look at them, and remove the copies.",
-                )
-            )
-    trained = pairs[(parts[pairs] == TRAIN).all(axis=1)]
-    if groups is not None:
-        of = np.asarray(groups)
-        found = trained[of[trained[:, 0]] != of[trained[:, 1]]]
-        if len(found):
-            leaks.append(
-                Leak(
-                    kind="near-copy across groups",
-                    n=len(found),
-                    message=f"{_pairs(len(found), 'in different groups')}, for example {_words_of_pair(found[0], names, of)}: a "
-                    "fold may test what it learned. Look at them; remove the copies, or give them one group.",
-                )
-            )
-    if labels is not None:
-        known = np.asarray(labels)
-        found = pairs[known[pairs[:, 0]] != known[pairs[:, 1]]]
-        if len(found):
-            leaks.append(
-                Leak(
-                    kind="near-copy with another label",
-                    n=len(found),
-                    message=f"{_pairs(len(found), 'there with different labels')}, for example "
-                    f"{_words_of_pair(found[0], names, known)}. Look at them, and correct the label or remove the copy.",
-                )
-            )
-    return tuple(leaks)
-
-
-def _nearest_example(
-    pairs: NDArray[np.intp], units: NDArray[np.intp], parts: NDArray[Any], of_part: NDArray[np.intp]
-) -> tuple[int, int]:
-    """A held-out sample and one of training: a pair of near-copies, or else two that a chain of them ties."""
-    for one, other in ((0, 1), (1, 0)):
-        direct = pairs[np.isin(pairs[:, one], of_part) & (parts[pairs[:, other]] == TRAIN)]
-        if len(direct):
-            return int(direct[0, other]), int(direct[0, one])
-    held_out = int(of_part[0])
-    return int(np.flatnonzero((units == units[held_out]) & (parts == TRAIN))[0]), held_out
-
-
-def _held_out(parts: NDArray[Any]) -> list[str]:
+def held_out_parts(parts: NDArray[Any]) -> list[str]:
+    """The held-out parts of a split."""
     return sorted(set(parts.tolist()) - {TRAIN, ""})
+
+
+def words_of_pair(
+    pair: Sequence[int] | NDArray[np.intp], names: Sequence[str], values: NDArray[Any] | None = None
+) -> str:
+    """``"a.png ('p1') and b.png ('p2')"``: two samples and, where given, their groups or labels."""
+    return " and ".join(names[i] if values is None else f"{names[i]} ({str(values[i])!r})" for i in pair)
+
+
+def numbered(n: int, noun: str, tail: str = "") -> str:
+    """``"1 group is"``, ``"2 groups are"``, and what else there is to say.
+
+    Examples
+    --------
+    >>> numbered(2, "sample", "there with different labels")
+    '2 samples are there with different labels'
+    """
+    return f"1 {noun} is {tail}".rstrip() if n == 1 else f"{n} {noun}s are {tail}".rstrip()
+
+
+def _firsts(of: NDArray[Any], mine: NDArray[np.bool_]) -> dict[Any, int]:
+    """Where each group first stands among some samples."""
+    found: dict[Any, int] = {}
+    for i in np.flatnonzero(mine).tolist():
+        found.setdefault(of[i].item() if hasattr(of[i], "item") else of[i], i)
+    return found
 
 
 def _parted(
@@ -297,23 +363,3 @@ def _parted(
         if value[earlier] != value[i]:
             found.setdefault(of[i], (earlier, i))
     return found
-
-
-def _example(
-    pairs: dict[int, tuple[int, int]], names: Sequence[str], values: NDArray[Any] | None = None
-) -> str:
-    return _words_of_pair(next(iter(pairs.values())), names, values)
-
-
-def _words_of_pair(
-    pair: Sequence[int] | NDArray[np.intp], names: Sequence[str], values: NDArray[Any] | None = None
-) -> str:
-    return " and ".join(names[i] if values is None else f"{names[i]} ({str(values[i])!r})" for i in pair)
-
-
-def _pairs(n: int, tail: str) -> str:
-    return f"1 pair of near-copies is {tail}" if n == 1 else f"{n} pairs of near-copies are {tail}"
-
-
-def _count(n: int, noun: str, tail: str = "") -> str:
-    return f"1 {noun} is {tail}".rstrip() if n == 1 else f"{n} {noun}s are {tail}".rstrip()

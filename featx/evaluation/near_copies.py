@@ -3,7 +3,8 @@
 A near-copy of a training picture in the test part is a test of memory. Candidates are the nearest neighbours of every sample
 among the vectors, and of pictures among coarse thumbnails too, which do not depend on what a network happens to look at; they
 are confirmed on small pictures laid on each other (``alignment.py``) or on the words (``near_texts.py``). Pairs within one
-group are no finding, and take no time: neighbouring slices of a patient are kept together anyway.
+group are a finding only where their labels differ, and take no time otherwise: neighbouring slices of a patient are kept
+together anyway.
 
 Seen: compressed, scaled, brightened, mirrored and slightly cropped pictures; texts with another case, link, mention, prefix
 or a few other words. Not seen: pictures that are turned, sheared, cropped to less than about two thirds or part of a collage,
@@ -15,10 +16,10 @@ Time grows with the square of the number of samples (``benchmarks/near_copies.py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,10 +51,13 @@ _SURE = (
     0.85  # whitened cosine of samples that cannot be looked at; no other pair of three image sets reached it
 )
 _FEWEST_AXES = 32  # in few dimensions chance reaches that too
+_NEIGHBOURS_WITHIN = 2  # of other labels in a sample's own group, beside those elsewhere
 _ROWS_AT_ONCE = 16_384
 _PAIRS_AT_ONCE = 64  # 4 MB of intermediate pictures, which stays near a core
 
-Pairs = NDArray[np.intp]
+Pairs: TypeAlias = NDArray[np.intp]
+Rows: TypeAlias = slice | NDArray[np.intp]
+Similarity: TypeAlias = Callable[[Rows, Rows], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,6 +100,7 @@ def near_copies(
     modality: str | None,
     keys: Keys | None = None,
     groups: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
     preprocess: ImagePreprocess | None = None,
     n_threads: int | None = None,
     verbose: bool | None = False,
@@ -114,7 +119,9 @@ def near_copies(
     keys : ndarray of uint8, shape (n, 16), optional
         Content digests, zeros where a sample could not be read. Without them exact copies come out as near-copies.
     groups : array-like of shape (n,), optional
-        Two samples of one group are no finding.
+        Two samples of one group are no finding, unless their labels differ.
+    labels : array-like of shape (n,), optional
+        Without them nothing is looked for within a group.
     preprocess : ImagePreprocess, optional
         What decides how samples become pixels, such as the ground under transparent ones.
     n_threads : int, optional
@@ -139,20 +146,20 @@ def near_copies(
     first = np.sort(np.unique(contents, return_index=True)[1])  # where each distinct sample stands
     first = first[finite_rows(vectors)[first]]
     apart = np.arange(len(first)) if groups is None else check_groups(groups, n)[first]
+    known = None if labels is None or groups is None else np.unique(labels, return_inverse=True)[1][first]
+    search = _Search(apart=apart, labels=known)
     given = (as_samples if modality == "image" else as_texts)(samples, keep_errors=True)
     distinct = [given[i] for i in first.tolist()]
     white = whiten(np.asarray(vectors if len(first) == n else vectors[first], dtype=np.float32))
     with progress_bar(len(first), "comparing vectors", verbose) as progress:
-        near = nearest_pairs(
-            lambda rows, columns: white[rows] @ white[columns].T, apart, _NEIGHBOURS, _NEAR, progress=progress
-        )
+        near = search.pairs(lambda rows, columns: white[rows] @ white[columns].T, _NEAR, progress)
     if modality == "image":
         threads = cpu_threads() if n_threads is None else n_threads
         found, agreement, copies, seen = _look_at_pictures(
-            distinct, near, apart, preprocess, threads, verbose
+            distinct, near, search, preprocess, threads, verbose
         )
     else:
-        found, agreement, copies, seen = _look_at_texts(distinct, near, apart)
+        found, agreement, copies, seen = _look_at_texts(distinct, near, search)
     similarity = _similarities(white, found)
     both_seen = seen[found].all(axis=1)
     sure = (similarity >= _SURE) & (white.shape[1] >= _FEWEST_AXES)
@@ -169,6 +176,53 @@ def near_copies(
         n_apart=int((clusters[pairs[:, 0]] != clusters[pairs[:, 1]]).sum()),
         n_unseen=int((~seen).sum()),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Search:
+    """Which pairs of distinct samples are looked for.
+
+    Parameters
+    ----------
+    apart : ndarray of int, shape (m,)
+        Samples of one number are no finding ...
+    labels : ndarray of int, shape (m,), or None
+        ... unless their labels differ.
+    """
+
+    apart: NDArray[np.intp]
+    labels: NDArray[np.intp] | None
+
+    def pairs(self, similarity: Similarity, at_least: float, progress: Progress) -> Pairs:
+        """The nearest of every sample elsewhere, and of other labels in its own group.
+
+        The two are looked for apart: slices of one patient with two labels would take all places among the nearest.
+        """
+        found = [nearest_pairs(similarity, self.apart, _NEIGHBOURS, at_least, progress=progress)]
+        for members, labels in self._mixed():
+
+            def within(
+                rows: slice, columns: slice, members: NDArray[np.intp] = members
+            ) -> NDArray[np.float32]:
+                return similarity(members[rows], members[columns])
+
+            found.append(members[nearest_pairs(within, labels, _NEIGHBOURS_WITHIN, at_least)])
+        return np.unique(np.concatenate(found), axis=0)
+
+    def wants(self, i: int, j: int) -> bool:
+        """Whether a pair would be a finding."""
+        differ = self.labels is not None and self.labels[i] != self.labels[j]
+        return bool(differ or self.apart[i] != self.apart[j])
+
+    def _mixed(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Groups with several labels: their samples in ascending order, and the label of each."""
+        if self.labels is None:
+            return
+        order = np.argsort(self.apart, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(self.apart[order])) + 1):
+            labels = self.labels[members]
+            if (labels != labels[:1]).any():
+                yield members, labels
 
 
 def fold_units(
@@ -201,7 +255,7 @@ def fold_units(
 def _look_at_pictures(
     samples: Sequence[Any],
     near: Pairs,
-    apart: NDArray[np.intp],
+    search: _Search,
     preprocess: ImagePreprocess | None,
     n_threads: int,
     verbose: bool | None,
@@ -212,7 +266,7 @@ def _look_at_pictures(
             samples, SIDE_PX, preprocess=preprocess, n_threads=n_threads, progress=progress
         )
     with progress_bar(len(samples), "comparing thumbnails", verbose) as progress:
-        found = _joined(near, _nearest_thumbnails(pictures, seen, apart, progress))
+        found = _joined(near, _nearest_thumbnails(pictures, seen, search, progress))
     agreement = np.zeros(len(found), dtype=np.float32)
     copies = np.zeros(len(found), dtype=np.bool_)
     visible = np.flatnonzero(seen[found].all(axis=1))
@@ -234,7 +288,7 @@ def _look_at_pictures(
 
 
 def _nearest_thumbnails(
-    pictures: NDArray[np.uint8], seen: NDArray[np.bool_], apart: NDArray[np.intp], progress: Progress
+    pictures: NDArray[np.uint8], seen: NDArray[np.bool_], search: _Search, progress: Progress
 ) -> Pairs:
     """Pairs whose coarse thumbnails agree, as they are or mirrored.
 
@@ -250,23 +304,23 @@ def _nearest_thumbnails(
     even = np.ascontiguousarray(left + right).reshape(len(rows), -1) / np.float32(np.sqrt(2))
     odd = np.ascontiguousarray(left - right).reshape(len(rows), -1) / np.float32(np.sqrt(2))
 
-    def similarity(one: slice, other: slice) -> NDArray[np.float32]:
+    def similarity(one: Rows, other: Rows) -> NDArray[np.float32]:
         product: NDArray[np.float32] = np.matmul(odd[one], odd[other].T)
         np.abs(product, out=product)
         product += np.matmul(even[one], even[other].T)
         return product
 
-    return nearest_pairs(similarity, apart, _NEIGHBOURS, _NEAR_THUMBNAIL, progress=progress)
+    return search.pairs(similarity, _NEAR_THUMBNAIL, progress)
 
 
 def _look_at_texts(
-    samples: Sequence[Any], near: Pairs, apart: NDArray[np.intp]
+    samples: Sequence[Any], near: Pairs, search: _Search
 ) -> tuple[Pairs, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """As of pictures; texts of the same words are candidates wherever their vectors lie."""
     words = [words_of(sample) if isinstance(sample, str) else () for sample in samples]
     firsts: dict[tuple[str, ...], int] = {}
     same = [(firsts.setdefault(text, i), i) for i, text in enumerate(words) if text]
-    equal = np.asarray([(i, j) for i, j in same if apart[i] != apart[j]], dtype=np.intp).reshape(-1, 2)
+    equal = np.asarray([pair for pair in same if search.wants(*pair)], dtype=np.intp).reshape(-1, 2)
     found = _joined(near, equal)
     agreement = text_agreement(words, found)
     seen = np.asarray([isinstance(sample, str) for sample in samples], dtype=np.bool_)

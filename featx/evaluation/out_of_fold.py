@@ -23,6 +23,7 @@ from sklearn.utils import _safe_indexing
 from featx.errors import ParameterError
 from featx.evaluation.folds import Fold, inner_folds
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
+from featx.evaluation.searches import keeps_groups, searches_in
 from featx.view_head import group_takers
 
 __all__ = ["CALIBRATIONS", "FoldFit", "Task", "Threshold", "fit_and_predict", "fitted_with", "predict_with"]
@@ -183,8 +184,9 @@ def fit_and_predict(
 
 
 def fitted_with(model: Any, X: Any, y: NDArray[Any], units: NDArray[np.intp] | None) -> Any:
-    """The model fitted, its support vector machines told which rows belong together."""
-    routed = {} if units is None else {f"{path}groups": units for path in group_takers(model)}
+    """The model fitted; its support vector machines, and searches that divide by groups, told which rows belong together."""
+    dividing = [path for path, search in searches_in(model) if keeps_groups(search)]
+    routed = {} if units is None else {f"{path}groups": units for path in (*group_takers(model), *dividing)}
     with config_context(
         enable_metadata_routing=False
     ):  # under routing a Pipeline would take no ``svm__groups``

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.evaluation.leaks import Leak
+from featx.evaluation.leaks import TRAIN, Leak, worded
 from featx.store.digest import Keys, digest_text
 
-__all__ = ["NOTHING_NEW", "TRAINED_ON", "overlap_leaks", "part_names", "trained_on"]
+__all__ = ["NOTHING_NEW", "TRAINED_ON", "overlap_leaks", "part_names", "trained_on", "trains_here"]
 
 TRAINED_ON = "sample in training"
 """Kind of the leak: some samples judged are among those that the model was trained on."""
 
 NOTHING_NEW = "nothing but training samples"
 """Kind of the leak: all samples judged are."""
-
-_SHOWN = 3  # examples that a message lists
 
 
 def trained_on(keys: Keys, training_keys: Keys, split: NDArray[Any] | None = None) -> NDArray[np.bool_]:
@@ -87,37 +85,52 @@ def overlap_leaks(
         of_part = "" if split is None else f" of {part}"
         found = np.flatnonzero(mine & trained)
         n, n_all, n_tied = len(found), int(mine.sum()), int((mine & near & ~trained).sum())
-        examples = "; ".join(names[i] for i in found[:_SHOWN].tolist())
         if not n:
             continue
         if n == n_all:
-            leaks.append(
-                Leak(
-                    kind=NOTHING_NEW,
-                    n=n,
-                    message=f"the model was trained on every one of these {n_all} samples{of_part}, for example {examples}: the "
-                    "figures tell how well it remembers them, and nothing of what it is worth. Judge it on other samples.",
-                )
+            kind = NOTHING_NEW
+            known = f"the model was trained on every one of these {n_all} samples{of_part}"
+            advice = (
+                ": the figures tell how well it remembers them, and nothing of what it is worth. Judge it on other "
+                "samples."
             )
-            continue
-        tied = f" {n_tied} more belong with one of them." if n_tied else ""
-        if n + n_tied == n_all:
-            advice = "None is left to judge it by: take other samples."
         else:
-            advice = f"Quote the figures of the {n_all - n - n_tied} others, which are given apart."
-        leaks.append(
-            Leak(
-                kind=TRAINED_ON,
-                n=n,
-                message=f"the model was trained on {n} of these {n_all} samples{of_part}, for example {examples}: figures that "
-                f"count them flatter.{tied} {advice}",
+            kind = TRAINED_ON
+            known = f"the model was trained on {n} of these {n_all} samples{of_part}"
+            tied = (
+                f" {n_tied} more {'belong' if n_tied > 1 else 'belongs'} with one of them." if n_tied else ""
             )
-        )
+            left = n_all - n - n_tied
+            rest = f"the {left} others, which are" if left > 1 else "the other one, which is"
+            what = (
+                f"Quote the figures of {rest} given apart."
+                if left
+                else "None is left to judge it by: take other samples."
+            )
+            advice = f": figures that count them flatter.{tied} {what}"
+        positions = found.tolist()
+        examples = [names[i] for i in positions]
+        leaks.append(worded(kind, known, advice, examples, samples=[(i,) for i in positions]))
     return tuple(leaks)
 
 
+def trains_here(trained: NDArray[np.bool_] | None, split: NDArray[Any] | None) -> bool:
+    """Whether the part ``train`` of a split is what a finished model was trained on, as far as that is known.
+
+    Parameters
+    ----------
+    trained : ndarray of bool, shape (n,), or None
+        Which samples the model was trained on; None where that is not known.
+    split : ndarray of str, shape (n,), or None
+    """
+    if split is None:
+        return False
+    mine = split == TRAIN
+    return bool(mine.any() if trained is None else (mine & trained).any())
+
+
 def part_names(
-    part: str | None, *, n_samples: int, n_trained: int | None, some_new: bool
+    part: str | None, *, n_samples: int, n_trained: int | None, some_new: bool, n_tied: int = 0
 ) -> tuple[str, str | None]:
     """What a part of the data is called that a finished model is judged on.
 
@@ -131,6 +144,8 @@ def part_names(
         Those that the model was trained on; None where that is not known.
     some_new : bool
         Whether a unit is left that holds none of these.
+    n_tied : int
+        Samples that are not among these and belong with one of them, as near-copies do.
 
     Returns
     -------
@@ -143,12 +158,16 @@ def part_names(
     ('new samples', None)
     >>> part_names("val", n_samples=9, n_trained=4, some_new=True)
     ('val, as given', 'val, only samples the model has not been trained on')
+    >>> part_names("val", n_samples=9, n_trained=0, some_new=True, n_tied=2)
+    ('val, as given', 'val, only what training has not seen')
     """
     prefix = "" if part is None else f"{part}, "
-    if n_trained == 0:
-        return part or "new samples", None
     if n_trained is None:
         return part or "as given", None
+    if n_trained == 0 and n_tied and some_new:
+        return f"{prefix}as given", f"{prefix}only what training has not seen"
+    if n_trained == 0 and not n_tied:
+        return part or "new samples", None
     if n_trained == n_samples:
         return f"{prefix}only samples the model was trained on", None
     if not some_new:

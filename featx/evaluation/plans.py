@@ -187,10 +187,14 @@ class Plan:
     def _names(self, part: str, mine: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> tuple[str, str | None]:
         """What a part is called, and what of it training has not seen, where that is some of it and not all."""
         if self._finished:
-            n_trained = None if self.trained is None else int((self.trained & mine).sum())
-            named = None if self.parts is None else part
+            known = self.trained
+            tied = None if known is None else np.isin(self.units, self.units[known]) & ~known
             return part_names(
-                named, n_samples=int(mine.sum()), n_trained=n_trained, some_new=bool(unseen.any())
+                None if self.parts is None else part,
+                n_samples=int(mine.sum()),
+                n_trained=None if known is None else int((known & mine).sum()),
+                some_new=bool(unseen.any()),
+                n_tied=0 if tied is None else int((tied & mine).sum()),
             )
         if unseen.any() and not unseen.all():
             return f"{part}, as given", f"{part}, only what training has not seen"

@@ -29,18 +29,27 @@ class Predictors:
         Fitted. None where the models take the samples as they are.
     models : tuple
         The fitted model of each fold, by its number; None for one that was not kept. Of a finished model: itself.
+    own : tuple of BackboneFeatures or None
+        Of models that chose their features, those of each fold; empty where `features` are everybody's.
     """
 
     features: BackboneFeatures | None
     models: tuple[Any, ...]
+    own: tuple[BackboneFeatures | None, ...] = ()
 
     @classmethod
-    def of(cls, features: BackboneFeatures | None, models: tuple[Any, ...]) -> Predictors:
+    def of(
+        cls,
+        features: BackboneFeatures | None,
+        models: tuple[Any, ...],
+        own: tuple[BackboneFeatures | None, ...] = (),
+    ) -> Predictors:
         """Those of an evaluation; the features say nothing of their progress."""
-        quiet = copy.copy(features)
-        if quiet is not None:
-            quiet.verbose = False
-        return cls(features=quiet, models=models)
+        return cls(features=_quiet(features), models=models, own=tuple(map(_quiet, own)))
+
+    def features_of(self, fold: int) -> BackboneFeatures | None:
+        """What made the vectors of a fold's model."""
+        return self.own[fold] if self.own else self.features
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Figures and predictions travel, models do not: those of others need not pickle, and :func:`featx.save` is for them."""
@@ -82,6 +91,13 @@ class _Scales:
         self.n_bytes += n
         if self.n_bytes > _MOST_BYTES:
             raise _TooHeavy
+
+
+def _quiet(features: BackboneFeatures | None) -> BackboneFeatures | None:
+    quiet = copy.copy(features)
+    if quiet is not None:
+        quiet.verbose = False
+    return quiet
 
 
 def _none() -> None:

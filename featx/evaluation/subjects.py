@@ -36,7 +36,7 @@ from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
 from featx.store.digest import canonical_json, digest_array, digest_json, digest_text, keys_array
 
-__all__ = ["Data", "Subject", "embed_once", "embeds", "features_of", "read_data"]
+__all__ = ["Data", "Subject", "embed_once", "embeds", "features_of", "parted_when_fitted", "read_data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +82,8 @@ class Subject:
     classes : ndarray or None
         Sorted labels; None for a regression.
     groups : ndarray of int, shape (n,), or None
+    group_names : ndarray, shape (n,), or None
+        The same as the user names them.
     split : ndarray of str, shape (n,), or None
     samples : sequence of n
         As they were given.
@@ -98,6 +100,9 @@ class Subject:
         The estimator, described.
     features : BackboneFeatures or None
         Fitted: what made X of the samples, where a Pipeline was parted.
+    seen : ndarray of float32, shape (n, d), or None
+        Vectors to find near-copies by, where X holds the samples themselves: those of the features as they were given, of an
+        estimator that searches them.
     """
 
     estimator: Any
@@ -105,6 +110,7 @@ class Subject:
     y: NDArray[Any]
     classes: NDArray[Any] | None
     groups: NDArray[np.intp] | None
+    group_names: NDArray[Any] | None = None
     split: NDArray[Any] | None
     samples: Sequence[Any]
     names: tuple[str, ...]
@@ -115,10 +121,13 @@ class Subject:
     skipped: tuple[SampleError, ...]
     words: str
     features: BackboneFeatures | None = None
+    seen: NDArray[np.float32] | None = None
 
     @property
     def vectors(self) -> Any:
         """Of embedded samples a vector each: of several views that of the sample as it is."""
+        if self.seen is not None:
+            return self.seen
         return self.X[:, 0] if getattr(self.X, "ndim", 2) == 3 else self.X
 
     def taken(self, rows: NDArray[np.intp]) -> Any:
@@ -182,7 +191,10 @@ def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
 def embed_once(
     estimator: Any, data: Data, *, grid: Mapping[str, Any] | None, prefit: bool, verbose: bool
 ) -> Subject:
-    """Check the data and compute vectors, where the estimator begins with a features transformer that is not searched.
+    """Check the data and compute vectors, where the estimator begins with a features transformer.
+
+    Where that is searched (by `grid`, or by a search around the whole Pipeline), what is fitted takes the samples themselves, and
+    vectors of the features as they were given serve to find near-copies.
 
     Raises
     ------
@@ -196,6 +208,8 @@ def embed_once(
         raise ParameterError(
             f"estimator: expected a classifier or regressor, or a Pipeline that ends in one; found {type(estimator).__name__}."
         )
+    if prefit:  # of a finished search what it found is judged
+        estimator = getattr(estimator, "best_estimator_", estimator)
     regression = is_regressor(estimator)
     n = _length(data.X)
     y, classes = _targets(data.y, n, regression=regression, fitted=estimator if prefit else None)
@@ -207,6 +221,7 @@ def embed_once(
         y=y,
         classes=classes,
         groups=groups,
+        group_names=None if data.groups is None else np.asarray(data.groups),
         split=split,
         samples=data.X,
         names=_names(data),
@@ -218,12 +233,17 @@ def embed_once(
         words=_words(estimator),
     )
     parted = _parted(estimator, grid, fitted=prefit)
-    if parted is None:
+    searched = None if parted is not None or prefit else _searched(estimator)
+    found = parted or searched
+    if found is None:
         return replace(subject, keys=_keys(data.X))
-    transformer, rest = parted
+    transformer, rest = found
     if not prefit:
         transformer = clone(transformer).set_params(verbose=verbose).fit(None)
-    if isinstance(estimator, Parted):
+    if searched is not None:
+        extraction = transformer.extract(data.X)
+        vectors = data.X
+    elif isinstance(estimator, Parted):
         learned = not prefit if split is None or prefit else split == TRAIN
         extraction, vectors = estimator.vectors_of(transformer, data.X, training=learned)
     else:
@@ -236,17 +256,23 @@ def embed_once(
         keys=extraction.keys,
         modality=transformer.modality,
         preprocess=transformer.backbone_.pixels() if transformer.modality == "image" else None,
-        spaces=tuple(space.id for space in transformer.spaces_),
+        spaces=() if searched else tuple(space.id for space in transformer.spaces_),
         skipped=tuple(extraction.errors[i] for i in sorted(extraction.errors)),
-        features=transformer,
+        features=None if searched else transformer,
+        seen=extraction.vectors if searched else None,
     )
     return _without(whole, sorted(extraction.errors)) if extraction.errors else whole
 
 
 def features_of(estimator: Any) -> BackboneFeatures | None:
     """The fitted features transformer of an estimator of samples, also of the best one of a search; None without one."""
-    parted = _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
+    parted = parted_when_fitted(estimator)
     return None if parted is None else parted[0]
+
+
+def parted_when_fitted(estimator: Any) -> tuple[BackboneFeatures, Any] | None:
+    """The features of a fitted estimator of samples, also of the best one of a search, and what follows them."""
+    return _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
 
 
 def embeds(estimator: Any, grid: Mapping[str, Any] | None) -> bool:
@@ -268,6 +294,12 @@ def _parted(
     if not isinstance(first, BackboneFeatures) or searched:
         return None
     return first, estimator[1:]
+
+
+def _searched(estimator: Any) -> tuple[BackboneFeatures, Any] | None:
+    """Of an estimator that searches its features these, as they were given, and the estimator; None where there are none."""
+    inner = _parted(getattr(estimator, "estimator", estimator), None, fitted=False)
+    return None if inner is None else (inner[0], estimator)
 
 
 def _targets(
@@ -324,13 +356,15 @@ def _without(subject: Subject, rows: Sequence[int]) -> Subject:
     groups = None if subject.groups is None else np.unique(subject.groups[kept], return_inverse=True)[1]
     return replace(
         subject,
-        X=subject.X[kept],
+        X=subject.taken(kept),
         y=subject.y[kept],
         groups=None if groups is None else groups.reshape(-1).astype(np.intp),
+        group_names=None if subject.group_names is None else subject.group_names[kept],
         split=None if subject.split is None else subject.split[kept],
         samples=[subject.samples[i] for i in kept.tolist()],
         names=tuple(subject.names[i] for i in kept.tolist()),
         keys=None if subject.keys is None else subject.keys[kept],
+        seen=None if subject.seen is None else subject.seen[kept],
     )
 
 

@@ -62,21 +62,22 @@ def evidence_of(
     predictors = evaluation.predictors
     if not mistakes or evaluation.modality is None:
         return Shown()
-    if predictors is None or predictors.features is None:
+    if predictors is None:
         return Shown(missing={_STORED: len(mistakes)})
     shown = Shown()
-    explainer = Explainer(predictors.features)
-    to_cover: dict[int, Head] = {}
+    explainers: dict[int, Explainer] = {}  # by their features: a network is opened once
+    to_cover: dict[int, tuple[Explainer, Head]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", FeatxWarning
         )  # what befell the samples was said when they were evaluated
         for fold in sorted({each.fold for each in mistakes}):
             mine = [each for each in mistakes if each.fold == fold]
-            model = predictors.models[fold]
-            if model is None:
-                _miss(shown, _LARGE, len(mine))
+            model, features = predictors.models[fold], predictors.features_of(fold)
+            if model is None or features is None:
+                _miss(shown, _LARGE if model is None else _FAILED, len(mine))
                 continue
+            explainer = explainers.setdefault(id(features), Explainer(features))
             try:
                 head = Head.of(model)
                 found = _exact(explainer, head, evaluation, mine)
@@ -87,13 +88,13 @@ def evidence_of(
                 _miss(shown, _FAILED, len(mine))
                 continue
             if isinstance(found, str):
-                to_cover |= {each.sample: head for each in mine}
+                to_cover |= {each.sample: (explainer, head) for each in mine}
             else:
                 shown.by_sample.update(zip((each.sample for each in mine), found, strict=True))
         ends_s = time.monotonic() + limit_s
         for each in mistakes:
             if each.sample in to_cover:
-                _cover(shown, explainer, to_cover[each.sample], evaluation, each, ends_s - time.monotonic())
+                _cover(shown, *to_cover[each.sample], evaluation, each, ends_s - time.monotonic())
     return shown
 
 

@@ -13,6 +13,7 @@ from featx.reporting import sections
 from featx.reporting.cards import mistakes
 from featx.reporting.charts import draw_intervals
 from featx.reporting.drawing import PAGE
+from featx.reporting.found import leaks
 from featx.reporting.judged import by_class, figures, headline
 from featx.reporting.markup import Markup, document, element, joined, table
 from featx.reporting.plates import chart, charts, learning_curve
@@ -37,7 +38,7 @@ def evaluation_page(
             element("h1", heading),
             sections.question(evaluation, named=title is not None),
             sections.data(evaluation),
-            sections.leaks(evaluation, show_names=show_names),
+            leaks(evaluation, show_names=show_names),
             headline(evaluation),
             *_details(evaluation, show_names=show_names, evidence=evidence, command=command),
         ],
@@ -56,7 +57,7 @@ def comparison_page(
             element("h1", heading),
             element("p", "; ".join(each.name for each in comparison.evaluations), class_="lead"),
             sections.data(best),
-            sections.leaks(best, show_names=show_names),
+            leaks(best, show_names=show_names),
             _compared(comparison),
             element("h2", f"The best: {best.name}"),
             sections.question(best, named=False),

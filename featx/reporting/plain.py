@@ -71,9 +71,11 @@ def evaluation_values(evaluation: Evaluation, *, show_names: bool) -> dict[str, 
 
 
 def _found(leak: Leak, evaluation: Evaluation, show_names: bool) -> dict[str, Any]:
-    """A leak as plain values; its message names samples and groups."""
-    plain = {"kind": leak.kind, "n": leak.n}
-    return {**plain, "message": leak.message} if show_names else plain
+    """A leak as plain values, with the rows and lines of all of its samples."""
+    origin = evaluation.origin
+    return leak.to_dict(
+        rows=origin.rows, places=origin.places, names=evaluation.names if show_names else None
+    )
 
 
 def _plain(value: Any) -> Any:

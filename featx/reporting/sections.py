@@ -11,22 +11,19 @@ import numpy as np
 
 from featx.errors import without_advice
 from featx.evaluation.figures import figure_of, measure
-from featx.evaluation.overlap import TRAINED_ON
 from featx.reporting.markup import Markup, element, joined, table
 from featx.reporting.wording import (
     count,
-    leak_words,
     noun,
     number,
     position,
     protocol,
-    unchecked,
 )
 
 if TYPE_CHECKING:
     from featx.reporting.evaluations import Evaluation
 
-__all__ = ["data", "folds", "leaks", "question"]
+__all__ = ["data", "folds", "question"]
 
 _MOST_CLASSES_COUNTED = 12
 
@@ -70,48 +67,6 @@ def data(evaluation: Evaluation) -> Markup:
     caption = f"What the data hold: {one}s by label" if labels else "What the data hold"
     held = table(caption, ["", *(part.part for part in parts)], rows)
     return joined([element("h2", "Data and groups"), held, element("p", together), skipped])
-
-
-def leaks(evaluation: Evaluation, *, show_names: bool) -> Markup:
-    """Why figures may flatter; what was looked for where nothing was found."""
-    looked = ", ".join(evaluation.looked_for)
-    parts = [element("h2", "Leaks")]
-    if evaluation.is_unchecked:
-        parts.append(
-            element("p", element("strong", "Training samples not known. "), unchecked(), class_="finding")
-        )
-    for leak in evaluation.leaks:
-        example = element("p", leak.message, class_="note") if show_names else None
-        found = element("p", element("strong", f"{leak.kind}: {leak.n:,}. "), leak_words(leak.kind))
-        parts.append(element("div", found, example, class_="finding"))
-    for kept in evaluation.kept if len(evaluation.fits) > 1 else ():  # a given split keeps nothing together
-        example = element("p", kept.message, class_="note") if show_names else None
-        found = element(
-            "p", element("strong", f"{kept.kind}: {kept.n:,}. "), "Kept on one side of every fold."
-        )
-        parts.append(element("div", found, example, class_="finding clean"))
-    if looked and not evaluation.leaks:
-        found = element("p", element("strong", "No leak found. "), f"Looked for: {looked}.")
-        parts.append(element("div", found, class_="finding clean"))
-    elif looked:
-        parts.append(element("p", f"Looked for: {looked}.", class_="note"))
-    elif not evaluation.leaks:
-        words = "There is nothing to look for without groups, a split or labels, or in samples whose contents cannot be compared."
-        parts.append(element("p", words))
-    if looked:
-        near = any("near" in kind for kind in evaluation.looked_for)
-        limit = (
-            "Near-copies are found by likeness: some that were changed much are not."
-            if near
-            else "Only exact copies are found so: nothing that was cropped, resized, encoded or written anew."
-        )
-        parts.append(element("p", limit, class_="note"))
-    if TRAINED_ON in evaluation.looked_for:
-        words = (
-            "Of the model's training samples only digests are known, so only exact copies of them are found."
-        )
-        parts.append(element("p", words, class_="note"))
-    return joined(parts)
 
 
 def folds(evaluation: Evaluation) -> Markup | None:

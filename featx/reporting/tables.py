@@ -16,6 +16,7 @@ from featx.reporting.wording import (
     choice,
     columns,
     flatters,
+    groups_unchecked,
     number,
     on_data,
     unchecked,
@@ -35,6 +36,7 @@ def evaluation_table(evaluation: Evaluation, *, full: bool) -> str:
     """See :meth:`featx.Evaluation.format_table`."""
     lines = [evaluation.name + on_data(evaluation)] if evaluation.name else []
     lines += [*_leaks(evaluation.leaks), *([unchecked()] if evaluation.is_unchecked else [])]
+    lines += [words for words in (groups_unchecked(evaluation),) if words]
     lines += _every_figure(evaluation.judgements if full else (evaluation.main,), evaluation)
     others = () if full else evaluation.judgements[1:]
     if others:

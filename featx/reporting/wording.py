@@ -13,7 +13,7 @@ import numpy as np
 from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import Judgement
-from featx.evaluation.leaks import Leak
+from featx.evaluation.leaks import GROUP_ACROSS_SPLIT, Leak
 from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "covers",
     "flatters",
     "found_words",
+    "groups_unchecked",
     "guessing",
     "judged_on",
     "leak_words",
@@ -211,6 +212,13 @@ def unchecked() -> str:
         "Whether the model was trained on some of these samples could not be checked: digests of its training samples are not "
         "known."
     )
+
+
+def groups_unchecked(evaluation: Evaluation) -> str | None:
+    """Said of a finished model that is judged on groups, where its training part is not in the data."""
+    if evaluation.fits or evaluation.n_groups is None or GROUP_ACROSS_SPLIT in evaluation.looked_for:
+        return None
+    return "Whether the model was trained on others of these groups could not be checked: it remembers samples, not groups."
 
 
 def _trained_on(evaluation: Evaluation) -> str:

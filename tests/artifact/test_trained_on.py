@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -24,7 +26,15 @@ import featx
 from featx.artifact import describe, training_keys
 from featx.artifact.manifest import from_json, to_json
 from featx.artifact.trained_on import from_npy, to_npy
-from featx.errors import ArtifactError, InputError, ParameterError, UnreadableSampleError
+from featx.errors import (
+    ArtifactError,
+    FeatxWarning,
+    InputError,
+    LeakWarning,
+    ParameterError,
+    UnreadableSampleError,
+)
+from featx.evaluation.remembered import remembered_keys
 from featx.store.digest import digest_array, digest_file
 from featx.testing import counted_rows
 
@@ -197,7 +207,41 @@ def test_a_file_that_is_no_such_array_is_refused_in_words(saved: Path, kind: str
     redigest(saved)
     with pytest.raises(ArtifactError, match=r"training\.npy: its .*Save the model again"):
         training_keys(saved)
-    featx.load(saved, cache=None)  # whose predictions do not depend on it
+    with pytest.warns(FeatxWarning, match="the model remembers no training sample"):
+        model = featx.load(saved, cache=None)  # whose predictions do not depend on it
+    assert remembered_keys(model) is None
+
+
+def test_a_loaded_model_remembers_until_it_is_fitted_anew(
+    saved: Path, pictures: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    model = featx.load(saved, cache=None)
+    np.testing.assert_array_equal(remembered_keys(model), training_keys(saved))
+    np.testing.assert_array_equal(remembered_keys(pickle.loads(pickle.dumps(model))), training_keys(saved))
+    model.predict(pictures[:3])
+    assert remembered_keys(model) is not None
+    assert remembered_keys(clone(model)) is None
+    model.fit(pictures[:20], ["a", "b"] * 10)
+    assert remembered_keys(model) is None
+
+
+def test_a_loaded_model_that_is_saved_again_takes_no_digests_along(saved: Path, tmp_path: Path) -> None:
+    again = featx.save(featx.load(saved, cache=None), tmp_path / "again")
+    assert training_keys(again) is None
+    assert remembered_keys(featx.load(again, cache=None)) is None
+
+
+def test_a_loaded_model_is_not_judged_on_what_it_knows_without_a_word(
+    saved: Path, pictures: NDArray[np.uint8]
+) -> None:
+    model = featx.load(saved, cache=None)
+    labels = [str(label) for label in model.predict(pictures)]
+    kinds = model.classes_.dtype.type
+    with pytest.warns(LeakWarning, match="trained on every one of these 30 samples"):
+        found = featx.evaluate(
+            model, list(pictures), [kinds(label) for label in labels], cv="prefit", n_bootstrap=100
+        )
+    assert (found.n_trained_on, found.is_unchecked) == (30, False)
 
 
 def redigest(folder: Path, **changed: Any) -> None:

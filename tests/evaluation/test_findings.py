@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from featx.evaluation.findings import _left_apart
 from featx.evaluation.near_copies import NearCopies, fold_units
+from featx.evaluation.near_leaks import left_apart
 
 
 def test_near_copies_whose_groups_would_be_too_large_together_are_told() -> None:
@@ -17,7 +17,7 @@ def test_near_copies_whose_groups_would_be_too_large_together_are_told() -> None
     units = fold_units(groups, None, near, 100)
     apart = int((units[pairs[:, 0]] != units[pairs[:, 1]]).sum())
     assert apart > 0
-    (leak,) = _left_apart(near, units)
-    assert leak.n == apart
-    assert _left_apart(near, np.zeros(100, dtype=np.intp)) == ()
-    assert _left_apart(None, units) == ()
+    names = [f"{i}.png" for i in range(100)]
+    (leak,) = left_apart(near.pairs, units, names=names)
+    assert leak.n == apart == len(leak.samples)
+    assert left_apart(near.pairs, np.zeros(100, dtype=np.intp), names=names) == ()

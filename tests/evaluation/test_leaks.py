@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.evaluation.leaks import content_groups, copy_leaks, group_leaks, in_training, near_copy_leaks
+from featx.evaluation.leaks import content_groups, copy_leaks, group_leaks
+from featx.evaluation.near_leaks import in_training, near_copy_leaks
 from featx.store.digest import digest_bytes, digest_text, keys_array
 
 

@@ -79,7 +79,7 @@ def test_what_the_model_knows_is_told_apart_from_the_rest(nearest: Any, old: Any
     assert found.judgements[1].figures["accuracy"].value > found["accuracy"].value + 0.15
     plain = found.to_dict()
     assert plain["n_trained_on"] == 80
-    assert plain["leaks"][0] == {"kind": TRAINED_ON, "n": 80}
+    assert plain["leaks"][0] == {"kind": TRAINED_ON, "n": 80, "rows": [[row] for row in range(60, 140)]}
     assert "row 60" in found.to_dict(show_names=True)["leaks"][0]["message"]
 
 
