@@ -67,7 +67,6 @@ _HOME = {
     "slice_dataset": "featx.inputs.slices",
     "train": "featx.training",
     "training_keys": "featx.artifact",
-    "training_keys": "featx.artifact",
     "write_embedding": "featx.embedding",
 }
 
