@@ -365,7 +365,7 @@ def test_nothing_there_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.png")
     with pytest.raises(DatasetError, match="all 1 samples are 'a'"):
         read_dataset(tmp_path)
-    with pytest.raises(DatasetError, match=r"expected a folder or a CSV .* found a \.png file"):
+    with pytest.raises(DatasetError, match=r"1\.png: is one image, and a data set is a folder of them"):
         read_dataset(tmp_path / "1.png")
 
 
