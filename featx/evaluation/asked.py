@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 
 from featx.errors import ParameterError, did_you_mean
-from featx.evaluation.out_of_fold import CALIBRATIONS, Task, Threshold
+from featx.evaluation.bootstrap import check_draws
+from featx.evaluation.estimators import Grid, check_estimator, check_grid, check_scoring, grids_of
+from featx.evaluation.folds import check_n_splits, check_seed
+from featx.evaluation.out_of_fold import CALIBRATIONS, Task
 from featx.evaluation.outcomes import check_how
 from featx.evaluation.subjects import Subject
+from featx.evaluation.thresholds import Threshold
 from featx.heads import search_scoring
 from featx.store.digest import DIGEST_BYTES
 
-__all__ = ["Asked", "asked_of", "check_asked", "settings_of", "task_of"]
+__all__ = ["Asked", "asked_of", "check_asked", "check_beside", "settings_of", "task_of"]
 
 _ON_LEAK = ("group", "warn", "raise")
 _LONGEST_REPR = 100_000  # characters
@@ -31,7 +35,7 @@ class Asked:
     split: Any = None
     training_keys: Any = None
     cv: int | str = 5
-    param_grid: Mapping[str, Sequence[Any]] | None = None
+    param_grid: Grid | None = None
     scoring: Any = None
     calibrate: str | None = None
     aggregate: str | None = None
@@ -58,18 +62,10 @@ def task_of(subject: Subject, asked: Asked) -> Task:
     grid, scoring, calibrate = asked.param_grid, asked.scoring, asked.calibrate
     how, positive = asked.aggregate, asked.positive
     thresholds = _thresholds(asked.at_specificity, asked.at_sensitivity)
-    if how is not None:
-        check_how(how, regression=subject.classes is None)
-        if subject.groups is None:
-            raise ParameterError(
-                f"aggregate={how!r}: there are no groups to make one prediction of. Give groups."
-            )
     if subject.classes is None:
-        if calibrate is not None or positive is not None:
-            raise ParameterError("calibrate and positive are for classifiers, and this is a regressor.")
         return Task(classes=None, grid=grid, scoring=scoring or "r2", how=how)
     two = len(subject.classes) == 2
-    at = 1
+    at = int(np.argsort(subject.classes)[1]) if two else 1  # a finished model may have them in another order
     if positive is not None:
         known = subject.classes.tolist()
         if not two or positive not in known:
@@ -99,12 +95,32 @@ def _thresholds(at_specificity: float | None, at_sensitivity: float | None) -> t
     for of, share in (("specificity", at_specificity), ("sensitivity", at_sensitivity)):
         if share is None:
             continue
-        if not 0 < share <= 1:
+        if not _is_number(share) or not 0 < share <= 1:
             raise ParameterError(
                 f"at_{of}={share!r}: expected a share above 0 and at most 1, such as 0.9, or None."
             )
         found.append(Threshold(of=of, at_least=float(share)))
     return tuple(found)
+
+
+def check_beside(asked: Asked, estimator: Any, *, grouped: bool) -> None:
+    """Refuse what does not go with the estimator, or with data that have groups or none, before anything is embedded.
+
+    Raises
+    ------
+    ParameterError
+    """
+    how, regression = asked.aggregate, is_regressor(estimator)
+    check_estimator(estimator, prefit=asked.cv == "prefit")
+    check_grid(estimator, asked.param_grid)
+    if how is not None:
+        check_how(how, regression=regression)
+        if not grouped:
+            raise ParameterError(
+                f"aggregate={how!r}: there are no groups to make one prediction of. Give groups."
+            )
+    if regression and (asked.calibrate is not None or asked.positive is not None):
+        raise ParameterError("calibrate and positive are for classifiers, and this is a regressor.")
 
 
 def check_asked(asked: Asked) -> None:
@@ -115,6 +131,12 @@ def check_asked(asked: Asked) -> None:
     ParameterError
     """
     on_leak, calibrate, curve = asked.on_leak, asked.calibrate, asked.learning_curve
+    if not isinstance(curve, Sequence | np.ndarray) or not all(
+        _is_number(share) and 0 < share < 1 for share in curve
+    ):
+        raise ParameterError(
+            f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
+        )
     if on_leak not in _ON_LEAK:
         raise ParameterError(
             f"on_leak={on_leak!r}: expected one of {', '.join(map(repr, _ON_LEAK))}.{did_you_mean(str(on_leak), _ON_LEAK)}"
@@ -137,10 +159,21 @@ def check_asked(asked: Asked) -> None:
             "training_keys: expected digests, uint8 of shape (n, 16), as featx.artifact.training_keys(folder) gives them; "
             f"found {getattr(keys, 'dtype', type(keys).__name__)} of shape {getattr(keys, 'shape', None)}."
         )
-    if isinstance(curve, str) or any(not 0 < share < 1 for share in curve):
+    if asked.cv != "prefit":
+        check_n_splits(asked.cv)
+    check_draws(asked.n_bootstrap)
+    check_seed(asked.random_state)
+    check_scoring(asked.scoring)
+    _thresholds(asked.at_specificity, asked.at_sensitivity)
+    jobs = asked.n_jobs
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int | np.integer) or jobs == 0):
         raise ParameterError(
-            f"learning_curve={curve!r}: expected shares between 0 and 1, such as (0.1, 0.25, 0.5)."
+            f"n_jobs={jobs!r}: expected a number of threads, -1 for one a core, or None for this process's share of them."
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _are_keys(keys: Any) -> bool:
@@ -180,13 +213,12 @@ def asked_of(settings: Mapping[str, Any]) -> Asked:
 def settings_of(model: Any, asked: Asked, subject: Subject) -> dict[str, Any]:
     """Everything that decides the result beside the data, as plain values: parameters that nobody set included."""
     grid, features = asked.param_grid, subject.features
+    plain = [{key: [repr(v) for v in values] for key, values in each.items()} for each in grids_of(grid)]
     spaces = () if features is None else features.spaces_
     return {
         **{name: getattr(asked, name) for name in _SETTINGS},
-        "learning_curve": list(asked.learning_curve),
-        "param_grid": None
-        if grid is None
-        else {key: [repr(v) for v in values] for key, values in dict(grid).items()},
+        "learning_curve": [float(share) for share in asked.learning_curve],
+        "param_grid": None if grid is None else plain[0] if isinstance(grid, Mapping) else plain,
         "estimator": _in_full(model),
         "features": [
             {"backbone": features.backbone_.name, **space.to_dict()} for space in spaces if features

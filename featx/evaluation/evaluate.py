@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from featx.errors import FeatxWarning, LeakError, LeakWarning, ParameterError
-from featx.evaluation.asked import Asked, asked_of, check_asked, settings_of, task_of
+from featx.errors import FeatxWarning, LeakError, LeakWarning
+from featx.evaluation.asked import Asked, asked_of, check_asked, check_beside, settings_of, task_of
+from featx.evaluation.compared import compared
+from featx.evaluation.estimators import Grid
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.origins import Origin
@@ -42,7 +44,7 @@ def evaluate(
     split: ArrayLike | Sequence[Any] | None = None,
     training_keys: ArrayLike | None = None,
     cv: int | str = 5,
-    param_grid: Mapping[str, Sequence[Any]] | None = None,
+    param_grid: Grid | None = None,
     scoring: Any = None,
     calibrate: str | None = None,
     aggregate: str | None = None,
@@ -75,7 +77,7 @@ def evaluate(
     groups : array-like of shape (n_samples,), optional
         What belongs together, such as the slices of a patient. Kept together in folds; drawn as a whole by the bootstrap.
     split : array-like of shape (n_samples,), optional
-        ``"train"`` and the names of held-out parts; ``""`` is a sample not used.
+        ``"train"`` and the names of held-out parts, each judged by itself; a sample without one (``""``, None, NaN) is not used.
     training_keys : ndarray of uint8, shape (m, 16), optional
         With ``cv="prefit"``: content digests of the samples that the estimator was trained on, as :func:`featx.training_keys`
         reads them. Those that are in X are reported, and the figures given without them too. None takes what the estimator
@@ -83,24 +85,27 @@ def evaluate(
     cv : int or "prefit"
         Folds, where there is no split: stratified, and grouped where groups or copies are known. ``"prefit"`` fits nothing: X
         are samples for a fitted estimator, new ones as far as ``training_keys`` can tell.
-    param_grid : dict, optional
-        Searched inside each training part (nested), on 3 folds of it. Keys as for ``GridSearchCV``.
+    param_grid : dict or list of dict, optional
+        Searched inside each training part (nested), on 3 folds of it. As for ``GridSearchCV``.
     scoring : str or callable, optional
         What the search goes by; None takes the log loss with classes weighing the same, balanced accuracy without
         probabilities, R2 for a regressor.
     calibrate : "sigmoid" or "isotonic", optional
         Calibrate probabilities on folds of each training part (``CalibratedClassifierCV``).
     aggregate : "mean", "median", "max" or "vote", optional
-        Judge groups: predictions of a group's samples become one. See :func:`featx.evaluation.outcomes.aggregate`.
+        Judge groups: predictions of a group's samples become one, a group of each part of a split by itself. See
+        :func:`featx.evaluation.outcomes.aggregate`: "max" is about the positive class, and a tie of votes goes to the class with
+        the higher mean probability.
     positive : label, optional
-        Of two classes the one that sensitivity is about; None takes the second in sorted order.
+        Of two classes the one that sensitivity, and the aggregate "max", is about; None takes the second in sorted order.
     at_specificity, at_sensitivity : float or None
         For two classes: thresholds are chosen inside each training part to reach this specificity (sensitivity) there, and
-        what they reach on the test part is reported.
+        what they reach on the test part is reported. Training parts that are too small go without, with a warning.
     on_leak : "group", "warn" or "raise"
         What to do about copies of samples: keep them, and the groups they connect, together in folds; only warn; or refuse.
     learning_curve : sequence of float
-        Shares of the training part, such as ``(0.1, 0.25, 0.5)``, to fit on as well.
+        Shares of the training part, such as ``(0.1, 0.25, 0.5)``, to fit on as well; searched and calibrated inside each share
+        as in the whole part, so that all points of the curve are of one kind.
     n_bootstrap : int
         Draws for the intervals.
     random_state : int
@@ -170,7 +175,7 @@ def compare(
     X: Any,
     y: ArrayLike | Sequence[Any] | None = None,
     *,
-    param_grids: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+    param_grids: Mapping[str, Grid] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Evaluate several estimators on the same folds and the same bootstrap draws.
@@ -194,34 +199,25 @@ def compare(
     Raises
     ------
     ParameterError
-        None to compare, or two of one name.
+        None to compare, two of one name, classifiers beside regressors, or a grid for none of them.
     DatasetError, SampleError, BackboneError
     """
-    named = (
-        list(estimators.items()) if isinstance(estimators, Mapping) else [(None, each) for each in estimators]
-    )
-    if isinstance(estimators, str) or not named:
-        raise ParameterError("compare: expected estimators by name, or a list of them.")
     asked, known = asked_of(settings), dict[tuple[str, ...], Findings]()
-    grids = [(param_grids or {}).get(title or "", asked.param_grid) for title, _ in named]
+    named = compared(estimators, param_grids, asked)
     # Near-copies are found by vectors: whoever has some comes first, and the others get the same folds and draws.
-    order = sorted(range(len(named)), key=lambda at: not embeds(named[at][1], grids[at]))
+    order = sorted(range(len(named)), key=lambda at: not embeds(named[at].model, named[at].grid))
     found: dict[int, Evaluation] = {}
     for at in order:
-        title, estimator = named[at]
+        one = named[at]
         with warnings.catch_warnings():
             if found:  # every leak was said once
                 warnings.simplefilter("ignore", FeatxWarning)
-            found[at] = _evaluated(estimator, X, y, replace(asked, param_grid=grids[at], name=title), known)
+            its = replace(asked, param_grid=one.grid, name=one.title)
+            found[at] = _evaluated(one.model, X, y, its, known)
         for leak in found[at].leaks if at != order[0] else ():
             if leak.kind == BLIND_SEARCH:  # the one kind that is an estimator's own
                 warnings.warn(str(leak), LeakWarning, stacklevel=2)
-    evaluations = [found[at] for at in range(len(named))]
-    names = [evaluation.name for evaluation in evaluations]
-    if len(set(names)) < len(names):
-        twice = next(each for each in names if names.count(each) > 1)
-        raise ParameterError(f"compare: two are named {twice!r}. Give a dict of names to estimators.")
-    return Comparison(evaluations=tuple(evaluations))
+    return Comparison(evaluations=tuple(found[at] for at in range(len(named))))
 
 
 def _evaluated(
@@ -234,6 +230,7 @@ def _evaluated(
     check_asked(asked)
     model = make_head(estimator) if isinstance(estimator, str) else estimator
     data = read_data(X, y, groups=asked.groups, split=asked.split)
+    check_beside(asked, model, grouped=data.groups is not None)
     subject = embed_once(
         model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
     )
@@ -254,14 +251,15 @@ def _evaluated(
         warnings.warn(str(leak), LeakWarning, stacklevel=3)  # whoever called evaluate or compare
     units = found.units
     plan = Plan.of(subject, task, units, asked.cv, asked.random_state, trained=found.trained)
+    task = plan.task
+    # Made before anything is fitted: what is too small for a share is refused here.
+    thinned = [plan.thinned(share, asked.random_state) for share in sorted(asked.learning_curve)]
     with threadpool_limits(limits=1, user_api="blas"):
         rows, of_groups, fits, models = plan.run(task, asked.n_jobs, asked.verbose)
         judged = plan.judge(rows, of_groups, task, asked.n_bootstrap, asked.random_state)
         curve = tuple(
-            plan.thinned(share, asked.random_state).point(
-                task, judged[0], asked.n_jobs, asked.n_bootstrap, asked.random_state, asked.verbose
-            )
-            for share in sorted(asked.learning_curve)
+            part.point(judged[0], asked.n_jobs, asked.n_bootstrap, asked.random_state, asked.verbose)
+            for part in thinned
         )
     if curve:
         whole = float(np.mean([len(train) for train, _ in plan.folds]))

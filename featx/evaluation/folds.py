@@ -194,7 +194,9 @@ def inner_folds(
         A class with fewer than two samples or groups.
     """
     if regression:
-        return regression_folds(y, groups, n_splits=at_most, random_state=random_state)
+        n_units = len(y) if groups is None else len(np.unique(groups))  # type: ignore[arg-type]  # checked by regression_folds
+        n_splits = max(2, min(at_most, n_units))
+        return regression_folds(y, groups, n_splits=n_splits, random_state=random_state)
     for n_splits in range(min(at_most, most_folds(y, groups)), 1, -1):
         try:
             return make_folds(y, groups, n_splits=n_splits, random_state=random_state)

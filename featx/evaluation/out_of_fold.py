@@ -20,46 +20,18 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import _safe_indexing
 
-from featx.errors import ParameterError
+from featx.errors import FeatxError, ParameterError
+from featx.evaluation.answers import columns_of, labels_of, proba_of, scores_of, values_of
 from featx.evaluation.folds import Fold, inner_folds
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
 from featx.evaluation.searches import keeps_groups, searches_in
+from featx.evaluation.thresholds import Threshold
 from featx.view_head import group_takers
 
-__all__ = ["CALIBRATIONS", "FoldFit", "Task", "Threshold", "fit_and_predict", "fitted_with", "predict_with"]
+__all__ = ["CALIBRATIONS", "FoldFit", "Task", "fit_and_predict", "fitted_with", "predict_with"]
 
 CALIBRATIONS = ("sigmoid", "isotonic")
 """Methods of scikit-learn's ``CalibratedClassifierCV``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
-    """A rule by which a threshold is chosen in training, for two classes.
-
-    Parameters
-    ----------
-    of : "specificity" or "sensitivity"
-        What the threshold is to reach in training, as narrowly as possible.
-    at_least : float
-        Share, 0 to 1.
-    """
-
-    of: str
-    at_least: float
-
-    @property
-    def name(self) -> str:
-        """As figures show it, such as ``specificity 0.9``."""
-        return f"{self.of} {self.at_least:g}"
-
-    def choose(self, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-        """The threshold (a row passes at or above it) that reaches the share on these rows."""
-        if self.of == "sensitivity":
-            hits = np.sort(scores[positive])[::-1]
-            return float(hits[max(0, int(np.ceil(self.at_least * len(hits) - 1e-9)) - 1)])
-        misses = np.sort(scores[~positive])
-        below = int(np.ceil(self.at_least * len(misses) - 1e-9))  # as many have to stay below
-        return float(np.nextafter(misses[below - 1], np.inf)) if below else float(misses[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +110,7 @@ def fit_and_predict(
     fold : (train, test)
         Indices.
     inner : sequence of (train, test)
-        Folds of the training part, as positions in it; empty where nothing is to be chosen.
+        Folds of the training part, as positions in it; empty where nothing is to be chosen. Without any no threshold is.
     task : Task
     number : int
         Of the fold.
@@ -161,23 +133,26 @@ def fit_and_predict(
     started_s = time.perf_counter()
     part, targets = _safe_indexing(X, train), y[train]
     labels = targets if task.classes is None else task.classes[targets]
-    model, params = _searched(estimator, part, labels, inner, task, units[train])
+    where = f"fold {number + 1}"
+    model, params = _searched(estimator, part, labels, inner, task, units[train], where)
     chosen: dict[str, float] = {}
     chosen_of_groups: dict[str, float] = {}
-    if task.thresholds and task.classes is not None:
-        unseen = _unseen(model, part, labels, targets, inner, task, units[train])
+    if task.thresholds and task.classes is not None and inner:
+        unseen = _unseen(model, part, labels, targets, inner, task, units[train], where)
         chosen = _choose(unseen, task)
         if task.how is not None and groups is not None:
-            chosen_of_groups = _choose(aggregate(unseen, groups[train][unseen.samples], task.how), task)
+            pooled = aggregate(unseen, groups[train][unseen.samples], task.how, positive=task.positive)
+            chosen_of_groups = _choose(pooled, task)
     fitted = fitted_with(_calibrated(model, inner, task), part, labels, units[train])
     took_s = time.perf_counter() - started_s
-    outcomes = predict_with(fitted, _safe_indexing(X, test), y[test], task)
+    outcomes = predict_with(fitted, _safe_indexing(X, test), y[test], task, where=where)
     outcomes = replace(
         outcomes, folds=np.full(len(test), number, dtype=np.intp), units=units[test], samples=test
     )
     of_groups = None
     if task.how is not None and groups is not None:
-        of_groups = _decided(aggregate(outcomes, groups[test], task.how), chosen_of_groups, task)
+        pooled = aggregate(outcomes, groups[test], task.how, positive=task.positive)
+        of_groups = _decided(pooled, chosen_of_groups, task)
     named = {**chosen, **{f"{name} (groups)": value for name, value in chosen_of_groups.items()}}
     fit = FoldFit(n_train=len(train), n_test=len(test), fit_time_s=took_s, params=params, thresholds=named)
     return _decided(outcomes, chosen, task), of_groups, fit, fitted
@@ -200,8 +175,15 @@ def _searched(
     inner: Sequence[Fold],
     task: Task,
     units: NDArray[np.intp],
+    where: str,
 ) -> tuple[BaseEstimator, dict[str, Any]]:
-    """An unfitted clone with the parameters that do best on the inner folds, and these."""
+    """An unfitted clone with the parameters that do best on the inner folds, and these.
+
+    Raises
+    ------
+    ParameterError
+        A candidate cannot be fitted or scored, or its score is NaN: a best one cannot be told then.
+    """
     if task.grid is None:
         return clone(estimator), {}
     with config_context(enable_metadata_routing=False), joblib.parallel_config("threading"):
@@ -214,10 +196,23 @@ def _searched(
             error_score="raise",
         )
         routed = {f"{path}groups": units for path in group_takers(estimator)}
-        search.fit(part, labels, **routed)
-    if isinstance(search.best_params_, dict):
-        return clone(estimator).set_params(**search.best_params_), dict(search.best_params_)
-    raise ParameterError("param_grid: the search found no parameters.")
+        try:
+            search.fit(part, labels, **routed)
+        except FeatxError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ParameterError(
+                f"param_grid: {where}: a candidate of the search cannot be fitted or scored: {error} Give values that the "
+                "estimator takes, and a scoring that these labels allow."
+            ) from error
+    scores = np.asarray(search.cv_results_["mean_test_score"])
+    if np.isnan(scores).any():
+        params = search.cv_results_["params"][int(np.isnan(scores).argmax())]
+        raise ParameterError(
+            f"scoring={task.scoring!r}: {where}: gives NaN for {params}; expected a number. Choose a scoring that is defined on "
+            "every fold, or leave that candidate out."
+        )
+    return clone(estimator).set_params(**search.best_params_), dict(search.best_params_)
 
 
 def _calibrated(model: Any, inner: Sequence[Fold], task: Task) -> Any:
@@ -235,6 +230,7 @@ def _unseen(
     inner: Sequence[Fold],
     task: Task,
     units: NDArray[np.intp],
+    where: str,
 ) -> Outcomes:
     """Outcomes of the training part's samples by models of its inner folds; ``samples`` are positions in the part."""
     found = []
@@ -243,37 +239,49 @@ def _unseen(
         fitted = fitted_with(
             _calibrated(model, own, task), _safe_indexing(part, train), labels[train], units[train]
         )
-        rows = predict_with(fitted, _safe_indexing(part, test), targets[test], task)
+        rows = predict_with(fitted, _safe_indexing(part, test), targets[test], task, where=where)
         # All as of one fold: thresholds are set over all of them, and a group's rows are in one of them anyway.
         found.append(replace(rows, units=units[test], samples=test))
     return concatenate(found)
 
 
-def predict_with(fitted: Any, X: Any, y: NDArray[Any], task: Task) -> Outcomes:
-    """Outcomes of a model that is fitted already, as one fold; a unit a sample."""
+def predict_with(fitted: Any, X: Any, y: NDArray[Any], task: Task, *, where: str = "") -> Outcomes:
+    """Outcomes of a model that is fitted already, as one fold; a unit a sample.
+
+    Parameters
+    ----------
+    fitted : estimator
+    X : indexable of n_samples
+    y : ndarray, shape (n_samples,)
+        Positions in ``task.classes``, or targets.
+    task : Task
+    where : str
+        Which fit it is, for messages.
+
+    Raises
+    ------
+    ParameterError
+        The model does not answer as a classifier or regressor does; see :mod:`featx.evaluation.answers`.
+    """
     n = len(y)
     blank = np.zeros(n, dtype=np.intp)
     if task.classes is None:
-        values = np.asarray(fitted.predict(X), dtype=np.float64).reshape(-1)
+        values = values_of(fitted, X, n, where)
         return Outcomes(truth=y, predicted=values, folds=blank, units=np.arange(n), samples=np.arange(n))
-    known = {label: i for i, label in enumerate(task.classes.tolist())}
-    columns = np.asarray([known[label] for label in np.asarray(fitted.classes_).tolist()], dtype=np.intp)
+    columns = columns_of(fitted, task.classes, where)
     proba = scores = None
     if hasattr(fitted, "predict_proba"):
         proba = np.zeros((n, len(task.classes)))
-        proba[:, columns] = fitted.predict_proba(X)
+        proba[:, columns] = proba_of(fitted, X, n, len(columns), where)
         scores = proba
     elif hasattr(fitted, "decision_function"):
-        given = np.asarray(fitted.decision_function(X), dtype=np.float64)
-        if given.ndim == 1:
-            given = np.column_stack([-given, given])
-        if given.shape[1] == len(columns):  # one-against-one machines give a column a pair
+        given = scores_of(fitted, X, n, len(columns), where)
+        if given is not None:
             scores = np.full((n, len(task.classes)), -np.inf)
             scores[:, columns] = given
-    predicted = np.asarray([known[label] for label in np.asarray(fitted.predict(X)).tolist()], dtype=np.intp)
     return Outcomes(
         truth=y,
-        predicted=predicted,
+        predicted=labels_of(fitted, X, n, task.classes, where),
         folds=blank,
         units=np.arange(n),
         samples=np.arange(n),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
-from featx.errors import DatasetError
+from featx.errors import DatasetError, FeatxWarning
 from featx.evaluation.folds import Fold, inner_folds, make_folds, regression_folds
 from featx.evaluation.judgements import CurvePoint, Judgement
 from featx.evaluation.judging import judge
@@ -32,12 +33,15 @@ class Plan:
     Parameters
     ----------
     subject : Subject
+    task : Task
+        What is asked of every fold; without thresholds where a training part is too small to choose them in.
     units : ndarray of int, shape (n,)
         What folds keep together and the bootstrap draws.
     folds : tuple of (train, test)
         One where the data have a split; its training part is empty where nothing is fitted.
     inner : tuple of tuple of (train, test)
-        Folds of each training part, as positions in it; empty where nothing is to be chosen.
+        Folds of each training part, as positions in it; empty where nothing is to be chosen, or no part allows any and only
+        thresholds were to be.
     parts : ndarray of str, shape (n,), or None
         The part of each sample, where the data have a split.
     trained : ndarray of bool, shape (n,), or None
@@ -45,6 +49,7 @@ class Plan:
     """
 
     subject: Subject
+    task: Task
     units: NDArray[np.intp]
     folds: tuple[Fold, ...]
     inner: tuple[tuple[Fold, ...], ...]
@@ -70,14 +75,23 @@ class Plan:
             Labels, groups or a split that allow none.
         ParameterError
             A `cv` that is none.
+
+        Warns
+        -----
+        FeatxWarning
+            A training part is too small to choose thresholds in: there will be none.
         """
         labels = subject.y if task.classes is None else task.classes[subject.y]
-        choosing = task.grid is not None or task.calibrate is not None or bool(task.thresholds)
         everything = np.arange(len(units))
         if cv == "prefit":
             used = everything if subject.split is None else np.flatnonzero(subject.split != "")
+            if not len(used):
+                raise DatasetError(
+                    'split: names no part for any sample, so there is nothing to judge. Leave the split out, or write "test".'
+                )
             return cls(
                 subject=subject,
+                task=task,
                 units=units,
                 folds=((used[:0], used),),
                 inner=((),),
@@ -94,22 +108,34 @@ class Plan:
                     f"split: {len(train)} samples in {TRAIN!r} and {len(held)} in other parts; both are needed. Leave the split "
                     "out to cross-validate."
                 )
+            if not regression and len(np.unique(labels[train])) < 2:
+                raise DatasetError(
+                    f"split: all {len(train)} samples in {TRAIN!r} are {str(labels[train[0]])!r}, and a classifier needs 2 "
+                    "classes. Put samples of another into it."
+                )
             folds: tuple[Fold, ...] = ((train, held),)
         else:
             folds = tuple(make(labels, units, n_splits=cv, random_state=seed))  # type: ignore[arg-type]  # checked there
-        inner = tuple(
-            tuple(inner_folds(labels[train], units[train], regression=regression, random_state=seed))
-            if choosing
-            else ()
-            for train, _ in folds
-        )
-        return cls(subject=subject, units=units, folds=folds, inner=inner, parts=subject.split)
+        inner = tuple(_inside(labels[train], units[train], task, seed) for train, _ in folds)
+        if task.thresholds and not all(
+            _allow_thresholds(labels[train], units[train], each, task)
+            for (train, _), each in zip(folds, inner, strict=True)
+        ):
+            what = "samples" if subject.groups is None else "groups"
+            warnings.warn(
+                f"a class has too few {what} in a training part to choose thresholds on folds of it, so there are no figures at "
+                f"thresholds. Add {what}, or pass at_specificity=None and at_sensitivity=None.",
+                FeatxWarning,
+                stacklevel=4,  # whoever called evaluate
+            )
+            task = replace(task, thresholds=())
+        return cls(subject=subject, task=task, units=units, folds=folds, inner=inner, parts=subject.split)
 
     def run(
         self, task: Task, n_jobs: int | None, verbose: bool
     ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
         """Predictions of samples and of groups, a fit a fold, and the model of each fold where it is small."""
-        subject = self.subject
+        subject, groups = self.subject, self._judged
         if self._finished:
             return self._prefit(task)
 
@@ -123,7 +149,7 @@ class Plan:
                 task,
                 number=number,
                 units=self.units,
-                groups=subject.groups,
+                groups=groups,
             )
             return *found, if_small(fitted)
 
@@ -139,6 +165,15 @@ class Plan:
         return concatenate(rows), concatenate(judged) if judged else None, fits, models
 
     @property
+    def _judged(self) -> NDArray[np.intp] | None:
+        """What becomes one prediction of each: groups, those of a given split apart by its parts."""
+        groups = self.subject.groups
+        if groups is None or self.parts is None:
+            return groups
+        pairs = np.column_stack([groups, np.unique(self.parts, return_inverse=True)[1].reshape(-1)])
+        return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.intp)
+
+    @property
     def _finished(self) -> bool:
         """Whether a finished model is judged: nothing is fitted."""
         return not len(self.folds[0][0])
@@ -147,9 +182,9 @@ class Plan:
         subject, (_, used) = self.subject, self.folds[0]
         found = predict_with(subject.estimator, subject.taken(used), subject.y[used], task)
         rows = replace(found, units=self.units[used], samples=used)
-        of_groups = None
-        if task.how is not None and subject.groups is not None:
-            of_groups = aggregate(rows, subject.groups[used], task.how)
+        of_groups, groups = None, self._judged
+        if task.how is not None and groups is not None:
+            of_groups = aggregate(rows, groups[used], task.how, positive=task.positive)
         return rows, of_groups, (), (subject.estimator,)
 
     def judge(
@@ -201,7 +236,17 @@ class Plan:
         return part, None
 
     def thinned(self, share: float, seed: int) -> Plan:
-        """The same test parts, training parts cut to a share of their units, those of smaller shares within those of larger."""
+        """The same test parts, training parts cut to a share of their units, those of smaller shares within those of larger.
+
+        What is searched or calibrated is so on folds of each part that is left; thresholds are left out.
+
+        Raises
+        ------
+        DatasetError
+            A part that is left holds too few samples of a class, or of anything, for that.
+        """
+        subject, task = self.subject, replace(self.task, thresholds=())
+        labels = subject.y if subject.classes is None else subject.classes[subject.y]
         folds, inner = [], []
         for number, (train, test) in enumerate(self.folds):
             units = np.unique(self.units[train])
@@ -214,17 +259,47 @@ class Plan:
                         f"learning_curve: a share of {share:g} of a training part holds no "
                         f"{str(self.subject.classes[missing[0]])!r}. Begin with a larger share."
                     )
+            try:
+                inner.append(_inside(labels[kept], self.units[kept], task, seed))
+            except DatasetError as error:
+                raise DatasetError(
+                    f"learning_curve: a share of {share:g} of a training part, {len(kept)} samples, is too small to search or "
+                    f"calibrate in: {error} Or begin with a larger share."
+                ) from error
             folds.append((kept, test))
-            inner.append(self.inner[number])
-        return replace(self, folds=tuple(folds), inner=tuple(inner))
+        return replace(self, task=task, folds=tuple(folds), inner=tuple(inner))
 
     def point(
-        self, task: Task, whole: Judgement, n_jobs: int | None, n_draws: int, seed: int, verbose: bool
+        self, whole: Judgement, n_jobs: int | None, n_draws: int, seed: int, verbose: bool
     ) -> CurvePoint:
-        """The headline figure of models fitted on these training parts, with nothing searched or calibrated in them."""
-        plain = replace(task, grid=None, calibrate=None, thresholds=())
-        rows, of_groups, fits, _ = self.run(plain, n_jobs, verbose)
-        judged = self.judge(rows, of_groups, plain, n_draws, seed)[0]
+        """The headline figure of models fitted on these training parts as the whole ones were: searched and calibrated too."""
+        rows, of_groups, fits, _ = self.run(self.task, n_jobs, verbose)
+        judged = self.judge(rows, of_groups, self.task, n_draws, seed)[0]
         return CurvePoint(
             n_train=float(np.mean([fit.n_train for fit in fits])), estimate=judged.figures[whole.headline]
         )
+
+
+def _inside(labels: NDArray[Any], units: NDArray[np.intp], task: Task, seed: int) -> tuple[Fold, ...]:
+    """Folds of a training part; none where nothing is to be chosen on them, or thresholds alone and there are too few samples."""
+    needed = task.grid is not None or task.calibrate is not None
+    if not needed and not task.thresholds:
+        return ()
+    try:
+        return tuple(inner_folds(labels, units, regression=task.classes is None, random_state=seed))
+    except DatasetError:
+        if needed:
+            raise
+        return ()
+
+
+def _allow_thresholds(
+    labels: NDArray[Any], units: NDArray[np.intp], inner: tuple[Fold, ...], task: Task
+) -> bool:
+    """Whether thresholds can be chosen on these folds of a training part; where models are calibrated, so are those of each."""
+    try:
+        for train, _ in inner if task.calibrate is not None else ():
+            inner_folds(labels[train], units[train])
+    except DatasetError:
+        return False
+    return bool(inner)

@@ -7,7 +7,7 @@ for all folds, and the rest is what is fitted.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ from featx.evaluation.columns import (
     check_positions,
     check_target,
 )
+from featx.evaluation.estimators import Grid, grids_of
 from featx.evaluation.judgements import PartCounts
 from featx.evaluation.leaks import TRAIN
 from featx.inference.extract import Extraction
@@ -36,7 +37,18 @@ from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import sample_name
 from featx.store.digest import canonical_json, digest_array, digest_json, digest_text, keys_array
 
-__all__ = ["Data", "Subject", "embed_once", "embeds", "features_of", "parted_when_fitted", "read_data"]
+__all__ = [
+    "Data",
+    "Subject",
+    "embed_once",
+    "embeds",
+    "features_of",
+    "parted_when_fitted",
+    "read_data",
+    "words_of",
+]
+
+_NO_ROWS = ("coo", "dia", "bsr")  # of scipy's sparse formats those of which no rows can be taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -185,12 +197,12 @@ def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
         )
     if y is None:
         raise ParameterError("y: none given. Give a label a sample, or a Dataset that has labels.")
+    if getattr(X, "format", None) in _NO_ROWS:
+        X = X.tocsr()
     return Data(X=X, y=y, groups=groups, split=split, dataset=None)
 
 
-def embed_once(
-    estimator: Any, data: Data, *, grid: Mapping[str, Any] | None, prefit: bool, verbose: bool
-) -> Subject:
+def embed_once(estimator: Any, data: Data, *, grid: Grid | None, prefit: bool, verbose: bool) -> Subject:
     """Check the data and compute vectors, where the estimator begins with a features transformer.
 
     Where that is searched (by `grid`, or by a search around the whole Pipeline), what is fitted takes the samples themselves, and
@@ -200,14 +212,8 @@ def embed_once(
     ------
     DatasetError
         Labels, groups or split that fit neither each other nor X.
-    ParameterError
-        No estimator.
     SampleError, BackboneError
     """
-    if not hasattr(estimator, "fit") or not hasattr(estimator, "predict"):
-        raise ParameterError(
-            f"estimator: expected a classifier or regressor, or a Pipeline that ends in one; found {type(estimator).__name__}."
-        )
     if prefit:  # of a finished search what it found is judged
         estimator = getattr(estimator, "best_estimator_", estimator)
     regression = is_regressor(estimator)
@@ -230,7 +236,7 @@ def embed_once(
         preprocess=None,
         spaces=(),
         skipped=(),
-        words=_words(estimator),
+        words=words_of(estimator),
     )
     parted = _parted(estimator, grid, fitted=prefit)
     searched = None if parted is not None or prefit else _searched(estimator)
@@ -275,22 +281,21 @@ def parted_when_fitted(estimator: Any) -> tuple[BackboneFeatures, Any] | None:
     return _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
 
 
-def embeds(estimator: Any, grid: Mapping[str, Any] | None) -> bool:
+def embeds(estimator: Any, grid: Grid | None) -> bool:
     """Whether vectors of such an estimator are computed once, before anything is fitted."""
     return _parted(estimator, grid, fitted=False) is not None
 
 
-def _parted(
-    estimator: Any, grid: Mapping[str, Any] | None, *, fitted: bool
-) -> tuple[BackboneFeatures, Any] | None:
+def _parted(estimator: Any, grid: Grid | None, *, fitted: bool) -> tuple[BackboneFeatures, Any] | None:
     """The features transformer of an estimator and what follows it, where nothing of the former is searched."""
+    keys = [key for each in grids_of(grid) for key in each]
     if isinstance(estimator, Parted):
-        searched = [key for key in grid or () if key.split("__")[0] in estimator.vector_parameters]
+        searched = [key for key in keys if key.split("__")[0] in estimator.vector_parameters]
         return None if searched else estimator.parts(fitted=fitted)
     if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
         return None
     name, first = estimator.steps[0]
-    searched = [] if grid is None else [key for key in grid if key == name or key.startswith(f"{name}__")]
+    searched = [key for key in keys if key == name or key.startswith(f"{name}__")]
     if not isinstance(first, BackboneFeatures) or searched:
         return None
     return first, estimator[1:]
@@ -368,11 +373,11 @@ def _without(subject: Subject, rows: Sequence[int]) -> Subject:
     )
 
 
-def _words(estimator: Any) -> str:
+def words_of(estimator: Any) -> str:
     """The estimator in a few words: the backbone's name and the last step."""
     if isinstance(estimator, Parted):
         first, last = estimator.parts(fitted=False)
-        return f"{_words(Pipeline([('features', first), ('head', last.head)]))} on views"
+        return f"{words_of(Pipeline([('features', first), ('head', last.head)]))} on views"
     if not isinstance(estimator, Pipeline):
         return type(estimator).__name__
     first, last = estimator.steps[0][1], estimator.steps[-1][1]

@@ -24,7 +24,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import featx
 from featx.errors import DatasetError, FeatxWarning, ParameterError
 from featx.evaluation.evaluate import compare, evaluate
-from featx.evaluation.out_of_fold import Threshold
+from featx.evaluation.thresholds import Threshold
 
 FEW = {"n_bootstrap": 100}
 
