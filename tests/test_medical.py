@@ -18,7 +18,11 @@ from sklearn.pipeline import Pipeline
 import featx
 from featx.cli import main
 from featx.errors import MissingExtraError, SampleError, UnreadableSampleError
+from featx.inference.contents import content_keys
+from featx.inference.reading import ImageSource
 from featx.inputs.images import decode
+from featx.store.digest import digest_bytes
+from featx.store.files import FileDigests
 from featx.testing import counted_rows, tiny_backbone
 
 AS_IS = featx.ImagePreprocess(size=None, mean=(0, 0, 0), std=(1, 1, 1))
@@ -116,6 +120,31 @@ def test_frames_have_keys_of_their_own_that_follow_the_file(
         changed = features.transform(samples)
     assert rows.n == 5
     assert not np.allclose(changed, first.vectors)
+
+
+def test_the_picture_that_a_file_means_is_one_sample_however_it_is_named(
+    medical: ModuleType, tiny: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    one, run, scan = tmp_path / "one.dcm", tmp_path / "run.dcm", tmp_path / "scan.nii.gz"
+    one.write_bytes(medical.dicom(rng.integers(0, 200, (6, 7), dtype=np.uint8)))
+    run.write_bytes(medical.dicom(rng.integers(0, 200, (3, 6, 7), dtype=np.uint8), NumberOfFrames=3))
+    scan.write_bytes(medical.nifti(rng.integers(0, 200, (6, 7, 5), dtype=np.uint8), zipped=True))
+    bare = [str(path) for path in (one, run, scan)]
+    named = [f"{one}#frame=0", f"{run}#frame=1", f"{scan}#axial=2"]
+    others = [f"{run}#frame=0", f"{scan}#axial=1", f"{scan}#coronal=2"]
+    features = featx.ImageFeatures(str(tiny), device="cpu").fit(None)
+    first = features.extract(bare)
+    assert [key.tobytes() for key in first.keys] == [digest_bytes(Path(path).read_bytes()) for path in bare]
+    with counted_rows() as rows:
+        found = features.extract(named)
+    assert rows.n == 0
+    np.testing.assert_array_equal(found.keys, first.keys)
+    np.testing.assert_array_equal(found.vectors, first.vectors)
+    keys, errors = content_keys(named + others, ImageSource(AS_IS), FileDigests(None), n_workers=1)
+    assert not errors
+    np.testing.assert_array_equal(keys[:3], first.keys)
+    assert len({key.tobytes() for key in keys}) == 6
 
 
 def test_a_slice_that_is_not_there_is_one_bad_sample(medical: ModuleType, tiny: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from featx.inference.windows import Windows, WindowSize
 from featx.inputs.frames import Frame, parse_frame, stat_file
 from featx.inputs.images import canonical, decode, fit
 from featx.inputs.samples import sample_name
+from featx.inputs.slices import frame_beside_file
 from featx.inputs.views import augmented
 from featx.store.digest import digest_array, digest_bytes, digest_text
 from featx.store.files import identify
@@ -346,8 +347,10 @@ def _frame(sample: Any) -> Frame | None:
 
 
 def _digest(content: Content, frame: Frame | None) -> bytes:
-    """Of what a sample is: of its content, or of one frame of that."""
-    of_content = digest_bytes(content) if isinstance(content, bytes) else digest_array(content)
+    """Of what a sample is: of its content, or of one frame of that, where it is another than the content alone means."""
+    if not isinstance(content, bytes):
+        return digest_array(content)
+    of_content, frame = digest_bytes(content), frame_beside_file(content, frame)
     return of_content if frame is None else digest_text(f"{of_content.hex()}#{frame}")
 
 

@@ -2,7 +2,8 @@
 
 ``scan.nii.gz#axial=40`` is a slice of a volume, ``run.dcm#frame=7`` a frame; counted from 0. Without such a part a file means one
 picture by a fixed rule: of frames of a DICOM file and of slices of a volume the middle one (axial, of the first volume), of other
-files with several pages the first. Opens nothing.
+files with several pages the first. Named or not, that picture is one sample (:func:`featx.inputs.slices.frame_beside_file`).
+Opens nothing.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from featx.inputs.dicom import count_dicom
 from featx.inputs.dicom_headers import is_dicom
 from featx.inputs.frames import AXES, Frame, parse_frame
 from featx.inputs.images import count_pages
-from featx.inputs.volumes import count_slices, volume_kind
+from featx.inputs.volumes import count_slices, middle_slice, volume_kind
 
-__all__ = ["list_slices", "slice_dataset"]
+__all__ = ["frame_beside_file", "list_slices", "slice_dataset"]
 
 
 def list_slices(
@@ -77,6 +77,38 @@ def list_slices(
         return [name]
     first = (n_slices - 1) % int(every) // 2
     return [f"{name}#{Frame(axis, index, volume)}" for index in range(first, n_slices, int(every))]
+
+
+def frame_beside_file(data: bytes, frame: Frame | None) -> Frame | None:
+    """Which picture a sample is beside the one that its file means: None where it is that one, named or not.
+
+    The one definition of what two names of the same picture are: ``"run.dcm#frame=3"`` of seven frames and ``"run.dcm"``. Reads
+    the header and no pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    frame : Frame or None
+        As its name says.
+
+    Raises
+    ------
+    MissingExtraError
+        It takes nibabel or pydicom to tell, and that is not installed: what is not known is not guessed, as keys are made of it.
+    """
+    if frame is None:
+        return None
+    try:
+        if volume_kind(data) is not None:
+            meant = middle_slice(data)
+        elif is_dicom(data):
+            meant = Frame("frame", count_dicom(data) // 2)
+        else:
+            meant = Frame("frame", 0)
+    except SampleError:  # a file that is none: whoever decodes it says so
+        return frame
+    return None if frame == meant else frame
 
 
 def slice_dataset(dataset: Dataset, *, axis: str = "axial", every: int = 1) -> Dataset:

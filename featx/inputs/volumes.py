@@ -22,7 +22,7 @@ from featx.errors import MissingExtraError, SampleError, UnreadableSampleError
 from featx.inputs.frames import AXES, Frame
 from featx.inputs.values import Values, linear
 
-__all__ = ["count_slices", "read_volume", "volume_kind"]
+__all__ = ["count_slices", "middle_slice", "read_volume", "volume_kind"]
 
 _LARGEST_BYTES = 2 << 30
 _HEADER_BYTES = 1024
@@ -67,7 +67,7 @@ def read_volume(data: bytes, frame: Frame | None) -> Values:
     header = _header(data)
     shape = _shape(header)
     if frame is None:
-        frame = Frame("axial", _count_along(header, "axial") // 2)
+        frame = _middle(header)
     if frame.axis not in AXES:
         raise SampleError(f"#{frame}: this is a volume. Its slices are named by their axis: #axial=0.")
     n_slices = _count_along(header, frame.axis)
@@ -101,6 +101,25 @@ def count_slices(data: bytes, axis: str) -> tuple[int, int]:
     """
     header = _header(data)
     return _count_along(header, axis), _shape(header)[3]
+
+
+def middle_slice(data: bytes) -> Frame:
+    """The slice that a volume means where none is named: the middle axial one of the first volume.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or its beginning.
+
+    Raises
+    ------
+    As :func:`read_volume`.
+    """
+    return _middle(_header(data))
+
+
+def _middle(header: Any) -> Frame:
+    return Frame("axial", _count_along(header, "axial") // 2)
 
 
 def _header(data: bytes) -> Any:

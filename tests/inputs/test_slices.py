@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featx import list_slices, read_dataset, slice_dataset
-from featx.errors import ParameterError, SampleError
+from featx.errors import MissingExtraError, ParameterError, SampleError
 from featx.inputs.dataset import Dataset
+from featx.inputs.frames import Frame
+from featx.inputs.slices import frame_beside_file
 
 
 @pytest.fixture
@@ -40,6 +45,34 @@ def test_frames_count_whatever_the_axis_and_one_picture_is_its_file(
     one.write_bytes(medical.dicom(np.zeros((4, 5), np.uint8)))
     assert list_slices(several) == [f"{several}#frame={i}" for i in range(3)]
     assert list_slices(one) == [str(one)]
+
+
+def test_a_frame_that_its_file_means_is_none_beside_it(
+    medical: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = io.BytesIO()
+    Image.new("L", (4, 4)).save(pages, "TIFF", save_all=True, append_images=[Image.new("L", (4, 4), 9)])
+    lying = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # its second axis is axial
+    volume = medical.nifti(np.zeros((4, 7, 12, 2), np.int16), zipped=True)
+    cases = [
+        (medical.dicom(np.zeros((4, 5), np.uint8)), Frame("frame", 0)),
+        (medical.dicom(np.zeros((4, 4, 5), np.uint8), NumberOfFrames=4), Frame("frame", 2)),
+        (volume, Frame("axial", 6)),
+        (medical.nifti(np.zeros((4, 7, 12), np.uint8), lying), Frame("axial", 3)),
+        (medical.nifti(np.zeros((4, 7), np.uint8)), Frame("axial", 0)),
+        (pages.getvalue(), Frame("frame", 0)),
+    ]
+    for data, meant in cases:
+        assert frame_beside_file(data, None) is None
+        assert frame_beside_file(data, meant) is None
+        others = [Frame(meant.axis, meant.index + 1), Frame(meant.axis, meant.index, 1), Frame("coronal", 6)]
+        assert [frame_beside_file(data, other) for other in others] == others
+    broken = medical.dicom(np.zeros((4, 5), np.uint8))[:-9]
+    assert frame_beside_file(broken, Frame("frame", 0)) == Frame("frame", 0)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    assert frame_beside_file(volume, None) is None
+    with pytest.raises(MissingExtraError):  # not a key that another machine would not give
+        frame_beside_file(volume, Frame("axial", 6))
 
 
 @pytest.mark.parametrize(
