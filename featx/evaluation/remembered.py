@@ -57,7 +57,10 @@ def remembered_keys(estimator: Any) -> Keys | None:
 
 
 def _learned(estimator: Any) -> list[Any]:
-    """What ``fit`` left in an estimator and in those within it; a features transformer learns nothing from samples."""
+    """What ``fit`` left in an estimator and in those within it; a features transformer learns nothing from samples.
+
+    Plain numbers are passed over: equal ones are one object or two as the interpreter likes, and pickle makes new ones.
+    """
     found: list[Any] = []
     for name, value in sorted(vars(estimator).items()):
         if name == "steps":
@@ -67,6 +70,6 @@ def _learned(estimator: Any) -> list[Any]:
             continue
         elif hasattr(value, "fit") and hasattr(value, "__dict__"):
             found += _learned(value)
-        elif name.endswith("_") and not name.endswith("__"):
+        elif name.endswith("_") and not isinstance(value, int | float | complex | None):
             found.append(value)
     return found

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.evaluation.leaks import content_groups, copy_leaks, group_leaks
-from featx.evaluation.near_leaks import in_training, near_copy_leaks
+from featx.evaluation.leaks import Leak, content_groups, copy_leaks, group_leaks, mixed_groups
 from featx.store.digest import digest_bytes, digest_text, keys_array
 
 
@@ -116,76 +115,6 @@ def test_copies_across_the_split_are_those_that_sets_find(rows: list[tuple[int, 
     assert sum(leak.n for leak in leaks) == len(train & val)
 
 
-def test_near_copies_across_a_split_are_counted_by_held_out_sample() -> None:
-    pairs, units = np.array([[0, 3], [1, 3], [2, 4]]), np.array([0, 0, 1, 0, 1, 2])
-    split = ["train", "train", "train", "test", "val", "test"]
-    leaks = near_copy_leaks(pairs, units, names=names(6), split=split)
-    assert [(leak.kind, leak.n) for leak in leaks] == [("near-copy across split", 1)] * 2
-    assert str(leaks[0]).startswith("1 sample of test has a near-copy in train, for example 0.png and 3.png")
-    assert str(leaks[1]).startswith("1 sample of val has a near-copy in train, for example 2.png and 4.png")
-
-
-def test_a_chain_of_near_copies_reaches_across_the_split() -> None:
-    """The nearest of a held-out sample are held out too; one of them has its near-copy in training."""
-    pairs, units = np.array([[1, 2], [0, 1]]), np.array([0, 0, 0])
-    (leak,) = near_copy_leaks(pairs, units, names=names(3), split=["train", "test", "test"])
-    assert leak.n == 2
-    assert "2 samples of test have near-copies in train, for example 0.png and 1.png" in str(leak)
-    (leak,) = near_copy_leaks(pairs[:1], units, names=names(3), split=["train", "", "test"])
-    assert "for example 0.png and 2.png" in str(leak)
-
-
-def test_exact_copies_across_a_split_are_not_counted_again() -> None:
-    keys, units = keys_of("a", "b", "a"), np.array([0, 0, 0])
-    leaks = near_copy_leaks(
-        np.array([[0, 1]]), units, names=names(3), keys=keys, split=["train", "test", "test"]
-    )
-    assert [leak.n for leak in leaks] == [1]
-
-
-def test_pairs_that_were_kept_apart_count_across_a_split() -> None:
-    found = in_training(["train", "test", "train", "", "test"], np.arange(5), np.array([[0, 1], [2, 3]]))
-    assert found.tolist() == [False, True, False, True, False]
-
-
-def test_near_copies_across_groups_and_labels_show_the_surest_example() -> None:
-    pairs, units = np.array([[1, 2], [0, 3]]), np.array([0, 1, 1, 0])
-    leaks = near_copy_leaks(
-        pairs, units, names=names(4), labels=["x", "y", "x", "x"], groups=["p", "q", "r", "s"]
-    )
-    assert [(leak.kind, leak.n) for leak in leaks] == [
-        ("near-copy across groups", 2),
-        ("near-copy with another label", 1),
-    ]
-    assert "2 pairs of near-copies are in different groups, for example 1.png ('q') and 2.png ('r')" in str(
-        leaks[0]
-    )
-    assert (
-        "1 pair of near-copies is there with different labels, for example 1.png ('y') and 2.png ('x')"
-        in str(leaks[1])
-    )
-
-
-def test_near_copies_across_groups_matter_in_the_training_part_only() -> None:
-    found = near_copy_leaks(
-        np.array([[0, 1]]), np.zeros(2, int), names=names(2), groups=["p", "q"], split=["val", "val"]
-    )
-    assert found == ()
-
-
-def test_without_pairs_there_is_no_near_copy_leak() -> None:
-    none = np.zeros((0, 2), dtype=np.intp)
-    assert near_copy_leaks(none, np.arange(2), names=names(2), labels=[0, 1], split=["train", "test"]) == ()
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["train", "val", ""])), min_size=1, max_size=20))
-def test_what_is_in_training_is_what_sets_find(rows: list[tuple[int, str]]) -> None:
-    units, split = np.array([unit for unit, _ in rows]), [part for _, part in rows]
-    trained = {unit for unit, part in rows if part == "train"}
-    found = in_training(split, units, np.zeros((0, 2), dtype=np.intp))
-    assert found.tolist() == [unit in trained and part != "train" for unit, part in rows]
-
-
 def test_empty_texts_are_no_copies_of_each_other() -> None:
     texts = keys_array([digest_text(text) for text in ("", "", "good", "good")])
     leaks = copy_leaks(texts, names=names(4), labels=["x", "y", "x", "y"], split=["train", "val"] * 2)
@@ -194,3 +123,47 @@ def test_empty_texts_are_no_copies_of_each_other() -> None:
         ("copy with another label", 1),
     ]
     assert all("2.png and 3.png" in str(leak) or "2.png ('x')" in str(leak) for leak in leaks)
+
+
+def test_a_leak_says_where_all_of_its_samples_stand() -> None:
+    keys = keys_of("a", "b", "a", "c", "b", "a")
+    split = ["train", "train", "train", "val", "val", "val"]
+    (across,) = copy_leaks(keys, names=names(6), split=split)
+    assert across.samples == ((1, 4), (0, 2, 5))  # as they meet the other part
+    (labels,) = copy_leaks(keys, names=names(6), labels=["x", "x", "y", "x", "x", "x"])
+    assert (labels.samples, labels.labels) == (((0, 2, 5),), (("x", "y", "x"),))
+    leaks = group_leaks(["p1", "p2", "p2", "p2", "p1", "p3"], split)
+    assert leaks[0].samples == ((0, 4), (1, 3))
+    assert all(len(leak.samples) == leak.n for leak in (across, labels, *leaks))
+
+
+def test_a_message_has_three_examples_and_none_without_names() -> None:
+    groups = [f"p{i}" for i in range(5)] * 2
+    (leak,) = group_leaks(groups, ["train"] * 5 + ["test"] * 5)
+    assert "for example 'p0'; 'p1'; 'p2': the scores on test" in leak.message
+    assert leak.anonymous.startswith("5 groups are in both train and test: the scores on test")
+    assert "p0" not in leak.anonymous
+
+
+def test_plain_values_name_samples_only_where_names_are_given() -> None:
+    leak = Leak(kind="copy", n=1, message="Jane.png", samples=((1, 0),), labels=(("x", "y"),))
+    rows, places = [3, 7], ["a.csv, line 5", "a.csv, line 9"]
+    plain = {
+        "kind": "copy",
+        "n": 1,
+        "rows": [[7, 3]],
+        "labels": [["x", "y"]],
+        "places": [["a.csv, line 9", "a.csv, line 5"]],
+    }
+    assert leak.to_dict(rows=rows, places=places) == plain
+    named = leak.to_dict(rows=rows, places=places, names=["Jane.png", "Joe.png"])
+    assert named == {**plain, "names": [["Joe.png", "Jane.png"]], "message": "Jane.png"}
+    assert leak.at([4, 9]).samples == ((9, 4),)
+
+
+def test_groups_with_several_labels_are_counted_with_two_samples_of_each() -> None:
+    found = mixed_groups(["p", "q", "p", "q", "q"], ["x", "x", "y", "x", "y"], names=names(5))
+    assert found is not None
+    assert (found.n, found.samples, found.labels) == (2, ((0, 2), (1, 4)), (("x", "y"), ("x", "y")))
+    assert "'p': 0.png ('x') and 2.png ('y')" in found.message
+    assert mixed_groups(["p", "q", "p"], ["x", "y", "x"], names=names(3)) is None

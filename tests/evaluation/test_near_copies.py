@@ -80,6 +80,29 @@ def test_copies_within_a_group_are_no_finding(originals: list[bytes]) -> None:
     assert find(samples, groups=groups).pairs.tolist() == [[1, 81]]
 
 
+def test_copies_within_a_group_are_a_finding_where_their_labels_differ(originals: list[bytes]) -> None:
+    """Of a group of one label nothing is looked for; elsewhere nothing changes."""
+    mirrored = encoded(EDITS["mirrored"](photograph(2)))
+    samples = [*originals, *(encoded(photograph(seed)) for seed in (0, 1, 3)), mirrored]
+    groups = [f"patient {i}" for i in range(80)] + ["patient 0", "patient 1", "patient 4", "patient 2"]
+    labels = ["ill"] * 80 + ["well", "ill", "ill", "well"]
+    found = find(samples, groups=groups, labels=labels)
+    assert sorted(map(tuple, found.pairs.tolist())) == [(0, 80), (2, 83), (3, 82)]
+    assert find(samples, groups=groups).pairs.tolist() == [[3, 82]]
+
+
+def test_texts_within_a_group_are_a_finding_where_their_labels_differ() -> None:
+    texts = [
+        "my flight was late again today",
+        "My flight was late again today!",
+        "thank you all for the help",
+    ]
+    vectors = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    for labels, pairs in ((["a", "b", "a"], [[0, 1]]), (["a", "a", "b"], [])):
+        found = near_copies(vectors, texts, modality="text", groups=["p"] * 3, labels=labels)
+        assert found.pairs.tolist() == pairs
+
+
 def test_exact_copies_are_no_pairs_and_lie_in_the_cluster(originals: list[bytes]) -> None:
     samples = [*originals, originals[5], encoded(photograph(5)), originals[5]]
     found = find(samples)

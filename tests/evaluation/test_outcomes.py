@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featx.errors import DatasetError, ParameterError
-from featx.evaluation.outcomes import Outcomes, aggregate, concatenate, voted
+from featx.evaluation.outcomes import Outcomes, aggregate, check_one_label, concatenate, voted
 
 
 def five(k: int = 2) -> Outcomes:
@@ -136,3 +136,20 @@ def test_folds_become_one_in_the_order_of_samples() -> None:
     joined = concatenate([whole.take(np.asarray([0, 1])), whole.take(np.asarray([2, 3, 4]))])
     assert joined.samples.tolist() == [0, 1, 2, 3, 4]
     assert joined.truth.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_all_groups_of_several_labels_are_counted_and_named_as_the_user_does() -> None:
+    given = {
+        "truth": np.array([0, 1, 0, 1, 1]),
+        "groups": np.array(["Anna", "Anna", "Ben", "Ben", "Cleo"]),
+        "classes": np.array(["ill", "well"]),
+        "names": [f"t.csv, line {i + 2}" for i in range(5)],
+    }
+    words = r"2 groups hold samples of several labels \(in 'Anna' t.csv, line 2 is 'ill' and t.csv, line 3 is 'well'\)"
+    with pytest.raises(DatasetError, match=words):
+        check_one_label("mean", **given)
+    given["groups"] = np.array(["Anna", "Anna", "Ben", "Cleo", "Cleo"])
+    with pytest.raises(DatasetError, match="1 group holds samples"):
+        check_one_label("mean", **given)
+    given["groups"] = np.arange(5)
+    check_one_label("mean", **given)
