@@ -119,14 +119,17 @@ def evaluate(
         ),
     ] = None,
     at_specificity: Annotated[
-        float,
+        str,
         typer.Option(
-            "--at-specificity", help="Of two classes: choose a threshold in training to reach this."
+            "--at-specificity",
+            metavar="SHARE",
+            help="Of two classes: choose a threshold in training to reach this; none for none.",
         ),
-    ] = 0.9,
+    ] = "0.9",
     at_sensitivity: Annotated[
-        float, typer.Option("--at-sensitivity", help="The same for sensitivity.")
-    ] = 0.9,
+        str,
+        typer.Option("--at-sensitivity", metavar="SHARE", help="The same for sensitivity; none for none."),
+    ] = "0.9",
     learning_curve: Annotated[
         str | None,
         typer.Option(
@@ -270,8 +273,8 @@ def evaluate(
                 },
                 cv=cv,
                 calibrate=calibrate,
-                at_specificity=at_specificity,
-                at_sensitivity=at_sensitivity,
+                at_specificity=_share("at_specificity", at_specificity),
+                at_sensitivity=_share("at_sensitivity", at_sensitivity),
                 learning_curve=_shares(learning_curve),
                 **shared,
             )
@@ -323,6 +326,15 @@ def _only_for_training(
     for option, value in given.items():
         if value:
             raise ParameterError(f"{option}: the model of --model is judged as it is. Leave one of them out.")
+
+
+def _share(parameter: str, text: str) -> float | None:
+    try:
+        return None if text.strip().lower() == "none" else float(text)
+    except ValueError:
+        raise ParameterError(
+            f"{parameter}={text!r}: expected a share above 0 and at most 1, such as 0.9, or none."
+        ) from None
 
 
 def _shares(text: str | None) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from featx.errors import ParameterError
 __all__ = ["columns_of", "labels_of", "proba_of", "scores_of", "values_of"]
 
 _SUM_TOLERANCE = 1e-2  # bfloat16 rounds each number by up to 2 ** -9 of itself, and so their sum; with room
+_LARGEST_VALUE = 1e150  # the squares of larger errors, and sums of them, overflow
 _BOUND_TOLERANCE = 1e-6  # float32 just outside 0 and 1
 
 
@@ -124,7 +125,7 @@ def values_of(fitted: Any, X: Any, n: int, where: str) -> NDArray[np.float64]:
     Raises
     ------
     ParameterError
-        Not one a sample, no numbers, or not finite.
+        Not one a sample, no numbers, not finite, or so large that their squares are not.
     """
     what = f"{_name(fitted, where)}.predict"
     values = _numbers(_asked(fitted, "predict", X, what), what)
@@ -133,6 +134,10 @@ def values_of(fitted: Any, X: Any, n: int, where: str) -> NDArray[np.float64]:
     if values.shape != (n,):
         raise ParameterError(f"{what}: expected shape ({n},), a number a sample; found {values.shape}.")
     _check_finite(values, what)
+    if np.abs(values).max() > _LARGEST_VALUE:
+        raise ParameterError(
+            f"{what}: gives numbers as large as {np.abs(values).max():.3g}, whose squares overflow. Did its fit diverge?"
+        )
     return values
 
 

@@ -184,6 +184,8 @@ def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
     ParameterError
         No labels.
     DatasetError
+    InputError
+        Masked values.
     """
     if isinstance(X, str | os.PathLike):
         X = read_dataset(X)
@@ -199,6 +201,11 @@ def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
         raise ParameterError("y: none given. Give a label a sample, or a Dataset that has labels.")
     if getattr(X, "format", None) in _NO_ROWS:
         X = X.tocsr()
+    if np.ma.is_masked(X):
+        raise InputError(
+            f"X: {int(np.ma.getmaskarray(X).sum())} of {X.size} values are masked, and estimators look at no mask. Fill "
+            "them in, or make them NaN (X.filled(numpy.nan)) for an estimator that knows what to do with it."
+        )
     return Data(X=X, y=y, groups=groups, split=split, dataset=None)
 
 

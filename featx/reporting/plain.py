@@ -49,7 +49,8 @@ def evaluation_values(evaluation: Evaluation, *, show_names: bool) -> dict[str, 
                 "n_test": fit.n_test,
                 "fit_time_s": fit.fit_time_s,
                 "params": {name: _plain(value) for name, value in fit.params.items()},
-                "thresholds": fit.thresholds,
+                # Scores may be infinite, and so the threshold between them; JSON has no number for it.
+                "thresholds": {name: at if np.isfinite(at) else None for name, at in fit.thresholds.items()},
             }
             for fit in evaluation.fits
         ],

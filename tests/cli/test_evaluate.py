@@ -205,6 +205,8 @@ def test_what_makes_a_model_does_not_go_with_one(
         (("--aggregate", "mena"), "Did you mean"),
         (("--calibrate", "platt"), "--calibrate platt"),
         (("--at-specificity", "2"), "--at-specificity 2"),
+        (("--at-sensitivity", "high"), "--at-sensitivity high"),
+        (("--seed", "-1"), "--seed -1"),
         (("--cv", "1"), "--cv 1"),
         (("--cv", "13"), "--cv 12"),
     ],
@@ -214,6 +216,14 @@ def test_mistakes_end_in_one_line(
     refused: Callable[..., str], photos: Path, tiny: Path, words: tuple[str, ...], said: str
 ) -> None:
     assert said in refused("evaluate", photos, "-b", tiny, *words)
+
+
+def test_thresholds_can_be_left_out(featx: Any, photos: Path, tiny: Path) -> None:
+    found = featx("evaluate", photos, "-b", tiny, "--at-specificity", "none", "--cv", "3", "--json").json
+    assert found["settings"]["at_specificity"] is None
+    names = [name for judged in found["judgements"] for name in judged["figures"] if "@" in name]
+    assert names
+    assert all(name.endswith("@sensitivity 0.9") for name in names)
 
 
 def test_unreadable_images_are_listed_or_refused_by_line(

@@ -103,6 +103,11 @@ def test_values_are_finite_and_one_a_sample() -> None:
             values_of(says(predict=[0.0, odd]), None, 2, "")
 
 
+def test_values_whose_squares_overflow_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r"as large as 1e\+200, whose squares overflow"):
+        values_of(says(predict=[0.0, -1e200]), None, 2, "")
+
+
 def test_an_estimator_that_is_not_fitted_says_so() -> None:
     with pytest.raises(ParameterError, match=r"Ridge.predict: the estimator is not fitted"):
         values_of(Ridge(), np.zeros((2, 2)), 2, "")

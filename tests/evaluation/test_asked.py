@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from featx.errors import DatasetError, ParameterError
+from featx.errors import DatasetError, InputError, ParameterError
 from featx.evaluation.evaluate import evaluate
 
 FEW: dict[str, Any] = {"n_bootstrap": 100, "n_jobs": 1}
@@ -145,6 +146,35 @@ def test_masked_groups_and_missing_parts_are_missing() -> None:
         ("not used", 10),
         ("test", 10),
     }
+
+
+def test_masked_values_are_refused() -> None:
+    X, y = clouds()
+    with pytest.raises(InputError, match="X: 1 of 240 values are masked"):
+        evaluate(NeverFitted(), np.ma.MaskedArray(X, X.max() == X), y, **FEW)
+
+
+class AllOrNothing(ClassifierMixin, BaseEstimator):
+    """A classifier whose scores are infinite."""
+
+    def fit(self, X: Any, y: Any) -> AllOrNothing:
+        self.classes_ = np.unique(y)
+        return self
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        return np.where(X[:, 0] > 0, np.inf, -np.inf)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        return self.classes_[(X[:, 0] > 0).astype(int)]
+
+
+def test_infinite_scores_have_thresholds_that_json_can_say(tmp_path: Path) -> None:
+    X, y = clouds()
+    found = evaluate(AllOrNothing(), X, y, **FEW)
+    assert found["roc_auc"].value > 0.8
+    found.to_json(tmp_path / "found.json")
+    folds = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["folds"]
+    assert None in {at for fold in folds for at in fold["thresholds"].values()}
 
 
 def test_targets_whose_squares_overflow_are_refused() -> None:
