@@ -7,9 +7,7 @@ loaded before ``fit``; predictions run on ONNX Runtime like those of any backbon
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,13 +27,10 @@ from featx.features import ImageFeatures, TextFeatures
 from featx.finetuning.course import Course, EpochRecord
 from featx.finetuning.fitting import Request, fit_request
 from featx.finetuning.linear_head import LinearHead
-from featx.finetuning.preparing import boundary_of
+from featx.finetuning.settings import SEEDS, augment_of, boundary_of, check_parameters, tell_epoch
 from featx.finetuning.tuned import TunedNetwork
-from featx.inference.devices import parse_device
 
 __all__ = ["FineTuneClassifier"]
-
-_SEEDS = 2**32
 
 
 class FineTuneClassifier(ClassifierMixin, BaseEstimator):
@@ -111,6 +106,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
 
     Fine-tuning pays where there are many samples, or samples unlike those that the backbone knows. Compare:
     ``featx.compare({"frozen": ..., "tuned": FineTuneClassifier(...)}, X, y)``.
+
+    Torch takes this process's share of the cores. Where other work keeps them busy, one thread is several times faster than two that
+    wait for each other: set ``OMP_NUM_THREADS=1``.
 
     A pickle holds the tuned weights and refers to the files of the backbone that they came from. :meth:`to_pipeline` gives what
     :func:`featx.save` writes.
@@ -297,18 +295,16 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
 
     def _request(self) -> Request:
         """The parameters, checked."""
-        self._check_parameters()
-        augment = Augment.from_dict(self.augment) if isinstance(self.augment, Mapping) else self.augment
-        if augment is not None and not isinstance(augment, Augment):
-            raise ParameterError(f"augment: expected a featx.Augment or None, found {augment!r:.200}.")
+        check_parameters(self.get_params(deep=False))
+        augment = augment_of(self.augment)
         seed = self.random_state
         if seed is None:
-            seed = int(np.random.default_rng().integers(_SEEDS))
+            seed = int(np.random.default_rng().integers(SEEDS))
         return Request(
             features=self._make_features(),
             boundary=boundary_of(self.freeze_until),
             freeze_until=self.freeze_until,
-            augment=None if augment is None or augment.is_identity else augment,
+            augment=augment,
             class_weight=self.class_weight,
             warm_start_head=bool(self.warm_start_head),
             layer_decay=float(self.layer_decay),
@@ -325,7 +321,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             precision=self.precision,
             device=self.device,
             checkpoints=self.checkpoints,
-            tell=_tell if self.verbose else None,
+            tell=tell_epoch if self.verbose else None,
         )
 
     def _make_features(self) -> BackboneFeatures:
@@ -336,39 +332,6 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         kind = TextFeatures if Backbone.open(given).info.modality == "text" else ImageFeatures
         return kind(given, device=self.device, verbose=bool(self.verbose))
 
-    def _check_parameters(self) -> None:
-        for name, least, may_be_none in (
-            ("epochs", 1, False),
-            ("batch_size", 1, False),
-            ("patience", 1, True),
-        ):
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not (whole and value >= least) and not (value is None and may_be_none):
-                or_none = " or None" if may_be_none else ""
-                raise ParameterError(
-                    f"{name} must be a whole number of at least {least}{or_none}, got {value!r}."
-                )
-        for name, upper in (("learning_rate", np.inf), ("weight_decay", np.inf), ("layer_decay", 1.0)):
-            value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not number or not (0 <= value <= upper) or (value == 0 and name != "weight_decay"):
-                raise ParameterError(
-                    f"{name} must be a number above 0{'' if np.isinf(upper) else ', at most 1'}, got {value!r}."
-                )
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {self.precision!r}.")
-        parsed = parse_device(self.device)
-        if parsed is not None and parsed.kind not in ("cpu", "cuda"):
-            raise ParameterError(
-                f"device must be auto, cpu, cuda or cuda:<index> to train, got {self.device!r}."
-            )
-        seed = self.random_state
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < _SEEDS
-        ):
-            raise ParameterError(f"random_state must be a whole number from 0, or None, got {seed!r}.")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -378,18 +341,3 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         tags.no_validation = True
         tags.non_deterministic = self.random_state is None
         return tags
-
-
-def _tell(record: EpochRecord) -> None:
-    """A line about an epoch, on standard error."""
-    values = asdict(record)
-    words = [f"epoch {record.epoch}"]
-    for name, title in (
-        ("loss", "loss"),
-        ("validation_loss", "validation loss"),
-        ("validation_balanced_accuracy", "balanced accuracy"),
-    ):
-        if values[name] is not None:
-            words.append(f"{title} {values[name]:.4f}")
-    words.append(f"{record.seconds:.1f} s" if record.epoch else "the frozen start")
-    print(", ".join(words), file=sys.stderr, flush=True)

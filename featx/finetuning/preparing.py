@@ -30,32 +30,11 @@ from featx.inference.runtime import Session
 from featx.progress import progress_bar
 from featx.store.digest import Keys
 
-__all__ = ["boundary_of", "materials", "plan_of", "validation_part"]
+__all__ = ["materials", "plan_of", "validation_part"]
 
 _LARGEST_VALIDATION = 0.5
 _READ_TOGETHER = 8
 """Pictures that a thread reads before it hands them on, where rows go to a file."""
-
-
-def boundary_of(freeze_until: str | float | None) -> str | float | None:
-    """What ``freeze_until`` means to :func:`featx.finetuning.split_backbone`, which takes the share to train.
-
-    Raises
-    ------
-    ParameterError
-        Neither a name, nor a share from 0 to below 1, nor None.
-    """
-    if freeze_until is None or (isinstance(freeze_until, str) and freeze_until):
-        return freeze_until
-    if (
-        isinstance(freeze_until, bool)
-        or not isinstance(freeze_until, int | float)
-        or not 0 <= freeze_until < 1
-    ):
-        raise ParameterError(
-            f"freeze_until must be a tap, the share of the weights to freeze (from 0, below 1) or None, got {freeze_until!r}."
-        )
-    return None if freeze_until == 0 else 1 - float(freeze_until)
 
 
 def validation_part(

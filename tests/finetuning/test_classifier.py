@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +175,40 @@ def test_a_prompt_and_a_length_of_the_features_are_tuned_and_predicted_with(
 def test_views_of_texts_are_refused(encoder: str, texts: list[str], labels: np.ndarray, tuner: Tuner) -> None:
     with pytest.raises(ParameterError, match="of texts there are none"):
         tuner(encoder, augment=Augment(horizontal_flip=True)).fit(texts, labels)
+
+
+# --- real networks ---
+
+
+def test_a_real_network_is_tuned_on_photographs_and_predicts_what_torch_validated(
+    weights: Path, data: Path, tuner: Tuner
+) -> None:
+    reference = str(weights / "resnet56_cifar10")
+    photographs = [
+        str(p)
+        for kind in ("ants", "bees")
+        for p in sorted((data / "hymenoptera_small" / kind).glob("*.jpg"))[:20]
+    ]
+    y = np.repeat(["ant", "bee"], 20)
+    model = tuner(reference, freeze_until="stage2", epochs=1, learning_rate=1e-4, batch_size=10).fit(
+        photographs, y
+    )
+    keys = ImageFeatures(reference).fit(None).content_keys(photographs)
+    _, validation = validation_part(y, None, keys, 0.25, seed=0)
+    vectors = ImageFeatures(model.backbone_).fit(None).transform([photographs[i] for i in validation])
+    found = model.head_.loss(vectors, (y[validation] == "bee").astype(int), np.ones(2))
+    assert found == pytest.approx(model.history_[model.best_epoch_].validation_loss, abs=1e-4)
+    assert model.n_trained_ > model.n_frozen_ > 0
+
+
+def test_bfloat16_arithmetic_keeps_weights_in_float32_and_stays_near(
+    network: str, pictures: list[np.ndarray], labels: np.ndarray, tuner: Tuner
+) -> None:
+    exact, rounded = (
+        tuner(network, precision=precision, epochs=2, learning_rate=1e-3).fit(pictures, labels)
+        for precision in ("float32", "bfloat16")
+    )
+    assert rounded.head_.weight.dtype == np.float64
+    losses = [[record.validation_loss for record in each.history_] for each in (exact, rounded)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0.05)  # 8 bits of mantissa

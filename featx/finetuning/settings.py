@@ -1,0 +1,118 @@
+"""Parameters of :class:`featx.FineTuneClassifier`: checked, and told in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from featx.backbones.augment import Augment
+from featx.errors import ParameterError
+from featx.finetuning.course import EpochRecord
+from featx.inference.devices import parse_device
+
+__all__ = ["SEEDS", "augment_of", "boundary_of", "check_parameters", "tell_epoch"]
+
+SEEDS = 2**32
+"""Seeds are below this."""
+
+
+def check_parameters(given: Mapping[str, Any]) -> None:
+    """Refuse parameters out of their range.
+
+    Parameters
+    ----------
+    given : mapping
+        Of :class:`featx.FineTuneClassifier`, by name.
+
+    Raises
+    ------
+    ParameterError
+    """
+    for name, least, may_be_none in (
+        ("epochs", 1, False),
+        ("batch_size", 1, False),
+        ("patience", 1, True),
+    ):
+        value = given[name]
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not (whole and value >= least) and not (value is None and may_be_none):
+            or_none = " or None" if may_be_none else ""
+            raise ParameterError(
+                f"{name} must be a whole number of at least {least}{or_none}, got {value!r}."
+            )
+    for name, upper in (("learning_rate", np.inf), ("weight_decay", np.inf), ("layer_decay", 1.0)):
+        value = given[name]
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not (0 <= value <= upper) or (value == 0 and name != "weight_decay"):
+            raise ParameterError(
+                f"{name} must be a number above 0{'' if np.isinf(upper) else ', at most 1'}, got {value!r}."
+            )
+    precision, device = given["precision"], given["device"]
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {given['precision']!r}.")
+    parsed = parse_device(device)
+    if parsed is not None and parsed.kind not in ("cpu", "cuda"):
+        raise ParameterError(
+            f"device must be auto, cpu, cuda or cuda:<index> to train, got {given['device']!r}."
+        )
+    seed = given["random_state"]
+    if seed is not None and (
+        isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS
+    ):
+        raise ParameterError(f"random_state must be a whole number from 0, or None, got {seed!r}.")
+
+
+def boundary_of(freeze_until: str | float | None) -> str | float | None:
+    """What ``freeze_until`` means to :func:`featx.finetuning.split_backbone`, which takes the share to train.
+
+    Raises
+    ------
+    ParameterError
+        Neither a name, nor a share from 0 to below 1, nor None.
+    """
+    if freeze_until is None or (isinstance(freeze_until, str) and freeze_until):
+        return freeze_until
+    if (
+        isinstance(freeze_until, bool)
+        or not isinstance(freeze_until, int | float)
+        or not 0 <= freeze_until < 1
+    ):
+        raise ParameterError(
+            f"freeze_until must be a tap, the share of the weights to freeze (from 0, below 1) or None, got {freeze_until!r}."
+        )
+    return None if freeze_until == 0 else 1 - float(freeze_until)
+
+
+def augment_of(augment: Any) -> Augment | None:
+    """What may happen to pictures; None where nothing does.
+
+    Raises
+    ------
+    ParameterError
+        Neither an ``Augment``, nor a mapping of its parameters, nor None.
+    """
+    found = Augment.from_dict(augment) if isinstance(augment, Mapping) else augment
+    if found is None or (isinstance(found, Augment) and found.is_identity):
+        return None
+    if not isinstance(found, Augment):
+        raise ParameterError(f"augment: expected a featx.Augment or None, found {found!r:.200}.")
+    return found
+
+
+def tell_epoch(record: EpochRecord) -> None:
+    """A line about an epoch, on standard error."""
+    values = asdict(record)
+    words = [f"epoch {record.epoch}"]
+    for name, title in (
+        ("loss", "loss"),
+        ("validation_loss", "validation loss"),
+        ("validation_balanced_accuracy", "balanced accuracy"),
+    ):
+        if values[name] is not None:
+            words.append(f"{title} {values[name]:.4f}")
+    words.append(f"{record.seconds:.1f} s" if record.epoch else "the frozen start")
+    print(", ".join(words), file=sys.stderr, flush=True)
