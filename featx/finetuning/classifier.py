@@ -107,8 +107,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     Fine-tuning pays where there are many samples, or samples unlike those that the backbone knows. Compare:
     ``featx.compare({"frozen": ..., "tuned": FineTuneClassifier(...)}, X, y)``.
 
-    Torch takes this process's share of the cores. Where other work keeps them busy, one thread is several times faster than two that
-    wait for each other: set ``OMP_NUM_THREADS=1``.
+    Torch takes this process's share of the cores. Where other work keeps them busy, one thread is several times faster than two
+    that wait for each other: set ``OMP_NUM_THREADS=1``.
 
     A pickle holds the tuned weights and refers to the files of the backbone that they came from. :meth:`to_pipeline` gives what
     :func:`featx.save` writes.

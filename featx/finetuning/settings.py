@@ -53,12 +53,10 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             )
     precision, device = given["precision"], given["device"]
     if precision not in ("auto", "float32", "bfloat16"):
-        raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {given['precision']!r}.")
+        raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {precision!r}.")
     parsed = parse_device(device)
     if parsed is not None and parsed.kind not in ("cpu", "cuda"):
-        raise ParameterError(
-            f"device must be auto, cpu, cuda or cuda:<index> to train, got {given['device']!r}."
-        )
+        raise ParameterError(f"device must be auto, cpu, cuda or cuda:<index> to train, got {device!r}.")
     seed = given["random_state"]
     if seed is not None and (
         isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS
