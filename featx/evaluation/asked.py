@@ -110,9 +110,9 @@ def check_beside(asked: Asked, estimator: Any, *, grouped: bool) -> None:
     ------
     ParameterError
     """
-    how, regression = asked.aggregate, is_regressor(estimator)
     check_estimator(estimator, prefit=asked.cv == "prefit")
     check_grid(estimator, asked.param_grid)
+    how, regression = asked.aggregate, is_regressor(estimator)
     if how is not None:
         check_how(how, regression=regression)
         if not grouped:

@@ -10,7 +10,7 @@ from sklearn.base import is_regressor
 
 from featx.errors import ParameterError, did_you_mean
 from featx.evaluation.asked import Asked
-from featx.evaluation.estimators import Grid, check_estimator, check_grid
+from featx.evaluation.estimators import Grid, check_estimator, check_grid, check_searched
 from featx.evaluation.subjects import words_of
 from featx.heads import make_head
 
@@ -94,4 +94,5 @@ def compared(
     )
     for each in found:
         check_grid(each.model, each.grid)
+    check_searched(asked.scoring, [each.grid for each in found])
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx.errors import ParameterError, did_you_mean
 
-__all__ = ["Grid", "check_estimator", "check_grid", "check_scoring", "grids_of"]
+__all__ = ["Grid", "check_estimator", "check_grid", "check_scoring", "check_searched", "grids_of"]
 
 Grid: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 """Values to try by the names of parameters, or several such, each searched by itself; as for ``GridSearchCV``."""
@@ -130,4 +130,18 @@ def check_scoring(scoring: Any) -> None:
         raise ParameterError(
             f"scoring={scoring!r}: expected the name of a scorer (sklearn.metrics.get_scorer_names()) or a callable."
             f"{did_you_mean(scoring, names)}"
+        )
+
+
+def check_searched(scoring: Any, grids: Iterable[Any]) -> None:
+    """Refuse a scoring where there is nothing to search by it.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if scoring is not None and all(grid is None for grid in grids):
+        raise ParameterError(
+            f"scoring={scoring!r}: is what param_grid is searched by, and there is none. Give one, or leave scoring out: every figure "
+            "is computed."
         )

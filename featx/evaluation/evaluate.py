@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from featx.errors import FeatxWarning, LeakError, LeakWarning
 from featx.evaluation.asked import Asked, asked_of, check_asked, check_beside, settings_of, task_of
 from featx.evaluation.compared import compared
-from featx.evaluation.estimators import Grid
+from featx.evaluation.estimators import Grid, check_searched
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.origins import Origin
@@ -167,6 +167,7 @@ def evaluate(
         name=name,
         verbose=verbose,
     )
+    check_searched(scoring, [param_grid])
     return _evaluated(estimator, X, y, asked, {})
 
 

@@ -201,8 +201,9 @@ def _searched(
         except FeatxError:
             raise
         except (TypeError, ValueError) as error:
+            why = str(error).partition("\n")[0].rstrip(". ")
             raise ParameterError(
-                f"param_grid: {where}: a candidate of the search cannot be fitted or scored: {error} Give values that the "
+                f"param_grid: {where}: a candidate of the search cannot be fitted or scored: {why}. Give values that the "
                 "estimator takes, and a scoring that these labels allow."
             ) from error
     scores = np.asarray(search.cv_results_["mean_test_score"])

@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from featx.errors import DatasetError, InputError, ParameterError
-from featx.evaluation.evaluate import evaluate
+from featx.evaluation.evaluate import compare, evaluate
 
 FEW: dict[str, Any] = {"n_bootstrap": 100, "n_jobs": 1}
 
@@ -61,6 +62,25 @@ def test_odd_settings_are_refused_before_anything_is_fitted(given: dict[str, Any
     X, y = clouds()
     with pytest.raises(ParameterError, match=match):
         evaluate(NeverFitted(), X, y, **{**FEW, **given})
+
+
+@pytest.mark.parametrize(
+    ("estimator", "match"),
+    [
+        (NeverFitted, "NeverFitted is a class"),
+        (KMeans(), "KMeans groups samples"),
+    ],
+)
+def test_what_is_no_estimator_is_refused(estimator: Any, match: str) -> None:
+    with pytest.raises(ParameterError, match=match):
+        evaluate(estimator, *clouds(), **FEW)
+
+
+def test_a_scoring_without_a_search_is_refused() -> None:
+    with pytest.raises(ParameterError, match="is what param_grid is searched by, and there is none"):
+        evaluate(NeverFitted(), *clouds(), scoring="accuracy", **FEW)
+    with pytest.raises(ParameterError, match="is what param_grid is searched by, and there is none"):
+        compare([NeverFitted()], *clouds(), scoring="accuracy", **FEW)
 
 
 def test_what_is_for_classifiers_is_refused_of_regressors_before_anything_is_fitted() -> None:
