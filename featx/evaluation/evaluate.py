@@ -265,6 +265,8 @@ def _evaluated(
     if curve:
         whole = float(np.mean([len(train) for train, _ in plan.folds]))
         curve += (CurvePoint(n_train=whole, estimate=judged[0].figures[judged[0].headline]),)
+    predictors = _predictors(subject, models)
+    chosen = (space.id for features in predictors.own if features is not None for space in features.spaces_)
     return Evaluation(
         name=asked.name or subject.words,
         judgements=judged,
@@ -283,7 +285,7 @@ def _evaluated(
         kept=() if asked.cv == "prefit" else found.kept,
         noted=found.noted,
         settings=settings_of(model, asked, subject),
-        spaces=subject.spaces,
+        spaces=subject.spaces or tuple(dict.fromkeys(chosen)),
         data_digest=subject.digest(),
         origin=Origin.of(data.dataset, n_samples=len(subject.y), skipped=subject.skipped),
         names=subject.names,
@@ -291,7 +293,7 @@ def _evaluated(
         modality=subject.modality,
         skipped=subject.skipped,
         curve=curve,
-        predictors=_predictors(subject, models),
+        predictors=predictors,
     )
 
 

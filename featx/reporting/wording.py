@@ -15,6 +15,7 @@ from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import Judgement
 from featx.evaluation.leaks import GROUP_ACROSS_SPLIT, Leak
 from featx.evaluation.overlap import NOTHING_NEW, TRAINED_ON
+from featx.evaluation.searches import BLIND_SEARCH
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -122,16 +123,19 @@ def on_data(evaluation: Evaluation) -> str:
 
 
 def flatters(kind: str) -> bool:
-    """Whether a leak of that kind makes figures too good; labels that contradict each other make them worse, if anything."""
-    return not kind.endswith("with another label")
+    """Whether a leak of that kind makes figures too good; labels that contradict each other, and a search that chooses by what
+    recognises groups, make them worse, if anything."""
+    return not kind.endswith("with another label") and kind != BLIND_SEARCH
 
 
 def found_words(leaks: Sequence[Leak]) -> list[str]:
-    """What was found, by kind and number: a sentence on what flatters, and one on labels that contradict each other."""
+    """What was found, by kind and number: a sentence on what flatters, and one on what else there is to check."""
+    others = [leak for leak in leaks if not flatters(leak.kind)]
+    labels = all(leak.kind != BLIND_SEARCH for leak in others)
     sentences = []
     for intro, chosen in (
         ("Leaks were found", [leak for leak in leaks if flatters(leak.kind)]),
-        ("Labels to check", [leak for leak in leaks if not flatters(leak.kind)]),
+        ("Labels to check" if labels else "To check", others),
     ):
         if chosen:
             sentences.append(f"{intro}: {'; '.join(f'{leak.kind} ({leak.n:,})' for leak in chosen)}.")
