@@ -142,6 +142,6 @@ def check_searched(scoring: Any, grids: Iterable[Any]) -> None:
     """
     if scoring is not None and all(grid is None for grid in grids):
         raise ParameterError(
-            f"scoring={scoring!r}: is what param_grid is searched by, and there is none. Give one, or leave scoring out: every figure "
-            "is computed."
+            f"scoring={scoring!r}: is what param_grid is searched by, and there is none. Give one, or leave scoring out: "
+            "every figure is computed."
         )
