@@ -26,6 +26,7 @@ __all__ = [
     "BoostedTreesClassifier",
     "SupportVectorClassifier",
     "group_parameters",
+    "head_name",
     "make_head",
     "param_grid",
     "search_scoring",
@@ -147,6 +148,22 @@ def search_scoring(name: str) -> str | Callable[[Any, ArrayLike, ArrayLike], flo
     """
     _maker(name)
     return "balanced_accuracy" if name == "svm" else _minus_balanced_log_loss
+
+
+def head_name(head: Any) -> str | None:
+    """What a head is called that :func:`make_head` made; None for any other estimator.
+
+    Examples
+    --------
+    >>> head_name(make_head("svm")), head_name(LogisticRegression())
+    ('svm', None)
+    """
+    if not isinstance(head, Pipeline):
+        return "xgboost" if isinstance(head, BoostedTreesClassifier) else None
+    names = [name for name, _ in head.steps]
+    kind = {"logistic": LogisticRegression, "svm": SupportVectorClassifier}.get(names[-1])
+    made = kind is not None and names[:-1] == ["scale"] and isinstance(head.steps[-1][1], kind)
+    return names[-1] if made else None
 
 
 def group_parameters(name: str, groups: ArrayLike | None, *, prefix: str = "") -> dict[str, ArrayLike]:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from featx.errors import ParameterError
-from featx.heads import HEAD_NAMES, group_parameters, make_head, param_grid, search_scoring
+from featx.heads import HEAD_NAMES, group_parameters, head_name, make_head, param_grid, search_scoring
 
 _OF_PIPELINES = "scikit-learn's Pipeline fits its steps in place; its own test suite expects this failure too"
 
@@ -190,3 +190,10 @@ def test_the_logistic_head_converges_over_its_grid_where_columns_outnumber_sampl
     fitted = head[-1]
     assert isinstance(fitted, LogisticRegression)
     assert fitted.n_iter_.max() < fitted.max_iter
+
+
+@pytest.mark.parametrize("name", HEAD_NAMES)
+def test_a_head_knows_its_name_and_others_have_none(name: str) -> None:
+    assert head_name(make_head(name)) == head_name(make_head(name, random_state=3)) == name
+    assert head_name(Pipeline([("scale", StandardScaler()), (name, FunctionTransformer())])) is None
+    assert head_name(LogisticRegression()) is None

@@ -55,11 +55,11 @@ def print_json(value: Any) -> None:
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of the same columns as CSV on standard output; None is an empty cell."""
+    """Print rows of the same columns as CSV on standard output; None is an empty cell, numbers have six digits."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     _write(text.getvalue())
 
 
@@ -77,6 +77,10 @@ def print_table(
             for cell, width, name in zip(row, widths, columns, strict=True)
         ]
         _write(_GAP.join(parts).rstrip() + "\n")
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value  # more digits differ from machine to machine
 
 
 def readable_bytes(n: int) -> str:

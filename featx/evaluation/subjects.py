@@ -31,6 +31,7 @@ from featx.evaluation.columns import (
 from featx.evaluation.estimators import Grid, grids_of
 from featx.evaluation.judgements import PartCounts
 from featx.evaluation.leaks import TRAIN
+from featx.heads import head_name
 from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
@@ -381,16 +382,17 @@ def _without(subject: Subject, rows: Sequence[int]) -> Subject:
 
 
 def words_of(estimator: Any) -> str:
-    """The estimator in a few words: the backbone's name and the last step."""
+    """The estimator in a few words: the backbone's name and the last step, a ready head by its own name."""
     if isinstance(estimator, Parted):
         first, last = estimator.parts(fitted=False)
         return f"{words_of(Pipeline([('features', first), ('head', last.head)]))} on views"
-    if not isinstance(estimator, Pipeline):
-        return type(estimator).__name__
+    ready = head_name(estimator)
+    if ready is not None or not isinstance(estimator, Pipeline):
+        return ready or type(estimator).__name__
     first, last = estimator.steps[0][1], estimator.steps[-1][1]
     inner = last.steps[-1][1] if isinstance(last, Pipeline) else last
     backbone = getattr(first, "backbone", None) if isinstance(first, BackboneFeatures) else None
     name = getattr(backbone, "name", None) or (
         os.path.basename(str(backbone)) if backbone is not None else ""
     )
-    return f"{name}, {type(inner).__name__}".removeprefix(", ")
+    return f"{name}, {head_name(last) or type(inner).__name__}".removeprefix(", ")

@@ -12,6 +12,7 @@ import numpy as np
 from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.figures import figure_of
 from featx.evaluation.judgements import Judgement
+from featx.reporting.cells import stacked
 from featx.reporting.markup import Markup, element, folded, joined, table
 from featx.reporting.wording import (
     INTERVAL,
@@ -75,10 +76,9 @@ def figures(evaluation: Evaluation) -> Markup:
             element("h2", "All figures"),
             _side_by_side(evaluation) if others else None,
             _table(main, evaluation),
-            *(
-                folded(f"Every figure: {judged_on(each, evaluation)}", _table(each, evaluation))
-                for each in others
-            ),
+            element("div", *(_folded(each, evaluation) for each in others), class_="folded")
+            if others
+            else None,
             folded("What the figures mean", element("dl", *listed, class_="note")),
         ]
     )
@@ -104,7 +104,7 @@ def by_class(evaluation: Evaluation) -> Markup | None:
     rows = [
         [
             joined([label, element("small", count(counts[label], row))]),
-            *(_stacked(main.by_class[label][name]) for name in ("precision", "recall", "f1")),
+            *(stacked(main.by_class[label][name]) for name in ("precision", "recall", "f1")),
         ]
         for label in shown
     ]
@@ -121,7 +121,7 @@ def _side_by_side(evaluation: Evaluation) -> Markup:
     for at, judgement in enumerate(evaluation.judgements):
         name = judged_on(judgement, evaluation)
         cells = [
-            _stacked(judgement.figures[figure]) if figure in judgement.figures else "-" for figure in shown
+            stacked(judgement.figures[figure]) if figure in judgement.figures else "-" for figure in shown
         ]
         rows.append([joined([element("strong", name), " (above)"]) if at == 0 else name, *cells])
     caption = f"What was judged, {INTERVAL}s below each value"
@@ -131,6 +131,10 @@ def _side_by_side(evaluation: Evaluation) -> Markup:
 def _table(judgement: Judgement, evaluation: Evaluation) -> Markup:
     rows = [_row(judgement, name, estimate) for name, estimate in judgement.figures.items()]
     return table(judged_on(judgement, evaluation), ["figure", "value", INTERVAL], rows)
+
+
+def _folded(judgement: Judgement, evaluation: Evaluation) -> Markup:
+    return folded(f"Every figure: {judged_on(judgement, evaluation)}", _table(judgement, evaluation))
 
 
 def _row(judgement: Judgement, name: str, estimate: Estimate) -> list[str]:
@@ -156,12 +160,4 @@ def _bar(estimate: Estimate) -> Markup | None:
         element("b", style=f"left:{100 * estimate.value:.1f}%"),
         class_="bar",
         aria_hidden="true",
-    )
-
-
-def _stacked(estimate: Estimate) -> Markup:
-    """A value, and its interval on a line below."""
-    interval = between(estimate)
-    return joined(
-        [number(estimate.value), None if interval == "-" else element("small", interval.replace(" to ", "–"))]
     )

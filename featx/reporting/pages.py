@@ -11,6 +11,7 @@ from featx._version import __version__
 from featx.evaluation.figures import figure_of
 from featx.reporting import sections
 from featx.reporting.cards import mistakes
+from featx.reporting.cells import stacked
 from featx.reporting.charts import draw_intervals
 from featx.reporting.drawing import PAGE
 from featx.reporting.found import leaks
@@ -18,7 +19,7 @@ from featx.reporting.judged import by_class, figures, headline
 from featx.reporting.markup import Markup, document, element, joined, table
 from featx.reporting.plates import chart, charts, learning_curve
 from featx.reporting.repeating import repeat
-from featx.reporting.wording import INTERVAL, choice, columns, count, judged_on, on_data, with_interval
+from featx.reporting.wording import INTERVAL, choice, columns, count, judged_on, on_data
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -92,9 +93,9 @@ def _compared(comparison: Comparison) -> Markup:
     rows = [
         [
             joined([element("strong", each.name), " (best)"]) if each is best else each.name,
-            *(with_interval(each[figure]) if figure in each.main.figures else "-" for figure in shown),
-            *([] if chosen is None else [with_interval(comparison.choosing(each).figures[name])]),
-            with_interval(ahead[each.name]) if each.name in ahead else "-",
+            *(stacked(each[figure]) if figure in each.main.figures else "-" for figure in shown),
+            *([] if chosen is None else [stacked(comparison.choosing(each).figures[name])]),
+            stacked(ahead[each.name]) if each.name in ahead else "-",
         ]
         for each in comparison.evaluations
     ]
@@ -127,7 +128,7 @@ def _compared(comparison: Comparison) -> Markup:
         [
             element("h2", "Side by side"),
             table(
-                f"{judged_on(best.main, best)}; {INTERVAL}s",
+                f"{judged_on(best.main, best)}; {INTERVAL}s below",
                 ["", *(figure_of(figure).title for figure in shown), *choosing, "best is ahead by"],
                 rows,
                 class_="wrapping",

@@ -15,6 +15,7 @@ from featx.reporting.wording import (
     between,
     choice,
     columns,
+    count,
     flatters,
     groups_unchecked,
     number,
@@ -55,7 +56,7 @@ def comparison_table(comparison: Comparison, *, full: bool) -> str:
     best, main, chosen = comparison.best, comparison.best.main, comparison.chosen_on
     headline = main.headline
     said = dict.fromkeys(line for each in comparison.evaluations for line in _leaks(each.leaks))
-    lines = list(said)
+    lines = [f"{count(len(comparison.evaluations), 'model')}{on_data(best)}", *said]
     if any(each.is_unchecked for each in comparison.evaluations):
         lines.append(unchecked())
     heads = [figure_of(name).title for name in columns(main.figures)]
@@ -77,7 +78,7 @@ def comparison_table(comparison: Comparison, *, full: bool) -> str:
         for row in [titles, *rows]
     ]
     noun = "groups" if main.level == "group" else "samples"
-    about = f"{main.part}{on_data(best)}: {len(main.outcomes)} {noun}. 95 % intervals, differences paired."
+    about = f"{main.part}: {len(main.outcomes)} {noun}. 95 % intervals, differences paired."
     lines.append(f"{about} * {choice(comparison)}")
     for each in comparison.evaluations if full else ():
         lines += ["", each.name, *_every_figure(each.judgements, each)]

@@ -147,7 +147,7 @@ def choice(comparison: Comparison) -> str:
     best = comparison.best
     figure = f"highest {figure_of(best.main.headline).title}"
     if comparison.chosen_on is not None:
-        kept_out = f"figures on {best.main.part} took no part in the choice"
+        kept_out = f"figures on {best.main.part.split(', ')[0]} took no part in the choice"
         return f"{figure} on {comparison.chosen_on} (of equals the first); {kept_out}."
     return f"{figure} (of equals the first); the best of several figures flatters itself, the more so the more were compared."
 

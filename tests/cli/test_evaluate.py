@@ -68,13 +68,55 @@ def test_a_page_and_a_picture_are_written(featx: Any, photos: Path, tiny: Path, 
     assert shown["written"] == [str(page)]
 
 
+def test_predictions_are_written_with_files_as_the_folder_has_them(
+    featx: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rows.csv"
+    ended = featx("evaluate", photos, "-b", tiny, "--predictions", out)
+    assert ended.out.splitlines()[-1] == f"Written: {out}"
+    with open(out, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["position", "name", "fold", "unit", "truth", "predicted", "p_dark", "p_light"]
+    assert [row["name"] for row in rows[:2]] == [str(Path("dark", "00.png")), str(Path("dark", "01.png"))]
+    assert {row["fold"] for row in rows} == set("12345")
+    featx("evaluate", photos, "-b", tiny, "--head", "logistic,svm", "--predictions", out, "--overwrite")
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1 + 2 * 24
+
+
+def test_page_and_picture_say_what_was_asked_and_how_to_ask_it_again(
+    featx: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    words = ("evaluate", photos, "-b", tiny, "--cv", "3", "--report", page, "--json")
+    found = featx(*words).json
+    text = page.read_text(encoding="utf-8")
+    assert f"<title>Evaluation of tiny, logistic on {photos.name}</title>" in text
+    assert found["dataset"] == photos.name
+    line = f"featx evaluate …/{photos.name} --backbone …/{tiny.name} --cv 3 --report …/page.html --json"
+    assert found["command"] == line
+    assert f"<pre>{line}</pre>" in text
+    assert str(photos.parent) not in text
+    featx(*words, "--overwrite", "--title", "Mine")
+    assert "<title>Mine</title>" in page.read_text(encoding="utf-8")
+
+
+def test_other_judgements_have_a_line_unless_all_are_asked_for(
+    featx: Any, patients: Path, tiny: Path
+) -> None:
+    words = ("evaluate", patients, "-b", tiny, "--aggregate", "mean")
+    brief, full = featx(*words).out, featx(*words, "--all").out
+    assert [text.count("Brier score") for text in (brief, full)] == [1, 2]
+    assert "  5 folds: 24 samples  " in brief
+
+
 def test_files_are_refused_before_the_work(
     refused: Callable[..., str], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "there.html").write_text("mine")
     with counted_rows() as rows:
-        line = refused("evaluate", photos, "-b", tiny, "--report", tmp_path / "there.html")
-    assert "--overwrite" in line
+        for option in ("--report", "--png", "--predictions"):
+            line = refused("evaluate", photos, "-b", tiny, option, tmp_path / "there.html")
+            assert "--overwrite" in line
     assert rows.n == 0
     assert (tmp_path / "there.html").read_text() == "mine"
 
@@ -96,7 +138,11 @@ def test_leaks_are_said_once_or_end_with_status_1(featx: Any, table: Callable[..
     warned = featx(*words)
     assert warned.status == 0
     assert "1 group" not in warned.err
-    assert warned.out.count("Beware: 1 group is in both train and test") == 1
+    assert warned.out.splitlines()[1].startswith("Beware: 1 group is in both train and test")
+    assert warned.out.count("1 group is in both") == 1
+    compared = featx(*words, "--head", "logistic,svm")
+    assert compared.out.splitlines()[1].startswith("Beware: 1 group is in both train and test")
+    assert (compared.out + compared.err).count("1 group is in both") == 1
     ended = featx(*words, "--on-leak", "raise")
     assert (ended.status, ended.out) == (1, "")
     assert len(ended.err.splitlines()) == 1
@@ -133,7 +179,9 @@ def test_a_model_judged_on_its_own_training_is_said_to_be_first_and_once(
     assert "new samples" not in ended.out
     assert "nothing but training samples: 24." in (tmp_path / "page.html").read_text(encoding="utf-8")
     found = featx("evaluate", photos, "--model", model, "--json").json
-    assert found["leaks"] == [{"kind": "nothing but training samples", "n": 24}]
+    (leak,) = found["leaks"]
+    assert (leak["kind"], leak["n"]) == ("nothing but training samples", 24)
+    assert leak["rows"] == [[i] for i in range(24)]
     refused = featx("evaluate", photos, "--model", model, "--on-leak", "raise")
     assert (refused.status, refused.out) == (1, "")
     assert "--on-leak raise: the model was trained on every one" in refused.err

@@ -6,14 +6,17 @@ import base64
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from featx.errors import OutputError
+from featx.evaluation.origins import Origin
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
 
@@ -194,6 +197,38 @@ def test_mistakes_of_images_are_small_pictures_without_metadata(
             assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
+def test_a_mistake_is_found_again_by_its_row_and_its_line(
+    pictured: Evaluation, page_of: Callable[..., str]
+) -> None:
+    plain = page_of(pictured).split("Worst mistakes")[1]
+    assert "A number is the row in the data as given, from 0." in plain
+    assert set(map(int, re.findall(r"image (\d+)<br>", plain))) <= set(range(24, 40))
+    places = tuple(f"pets.csv, line {i + 3}" for i in range(40))
+    listed = page_of(replace(pictured, origin=Origin(rows=np.arange(40) + 1, places=places)))
+    listed = listed.split("Worst mistakes")[1]
+    shown = re.findall(r"image (\d+) \(pets.csv, line (\d+)\)<br>", listed)
+    assert shown
+    assert all(int(line) == int(row) + 2 for row, line in shown)
+
+
+def test_what_a_scrolling_table_hides_casts_a_shadow_and_pictures_keep_their_shape(
+    right: Evaluation, page_of: Callable[..., str]
+) -> None:
+    style = page_of(right).split("<style>")[1]
+    assert "linear-gradient(to left, var(--shade), transparent) right" in style
+    pictures = re.search(r"\.pictures \{([^}]*)\}", style)
+    assert pictures is not None
+    assert (
+        "align-items: flex-start" in pictures[1]
+    )  # stretched, a small picture is as high as the one beside it
+
+
+def test_no_line_breaks_between_a_number_and_its_percent_sign(
+    two: Evaluation, page_of: Callable[..., str]
+) -> None:
+    assert "95 %" not in page_of(two)
+
+
 def test_nothing_wrong_is_said(right: Evaluation, page_of: Callable[..., str]) -> None:
     assert "None: every prediction is right." in page_of(right)
 
@@ -211,7 +246,7 @@ def test_a_comparison_shows_how_far_the_best_is_ahead(
     text = page_of(compared)
     other = next(each for each in compared.evaluations if each is not compared.best)
     ahead = compared.difference(compared.best.name, other.name)
-    assert f"{ahead.value:.3f} ({ahead.low:.3f}, {ahead.high:.3f})" in text
+    assert f"{ahead.value:.3f}<small>{ahead.low:.3f} to {ahead.high:.3f}</small>" in text
     assert "one &lt;i&gt;" in text
     assert "flatters itself" in text
     assert text.index("Side by side") < text.index("All figures")
