@@ -377,14 +377,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frozen_features_reach_what_the_readme_says(
     name: str, parameters: dict[str, Any], least: float, cache: Path, data: Path, weights: Path
 ) -> None:
-    result = featx.train(data / name, backbone=weights / "mobilenet_v2", cache=cache, **parameters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeakWarning)
+        result = featx.train(data / name, backbone=weights / "mobilenet_v2", cache=cache, **parameters)
     if result.held_out:
         accuracy = result.held_out["val"]["accuracy"]
     else:
         assert result.comparison.n_groups is not None
         accuracy = result.comparison.results[0].mean.accuracy
     assert accuracy >= least
-    assert result.leaks == ()
+    # Two pictures of covid_ct_small are there twice, once as COVID and once as NonCOVID.
+    found = [("near-copy with another label", 2)] if name == "covid_ct_small" else []
+    assert [(leak.kind, leak.n) for leak in result.leaks] == found
 
 
 def test_the_reference_head_reaches_what_the_readme_says_of_it(
