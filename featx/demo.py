@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from featx.backbones.backbone import Backbone
 from featx.demo_data import read_digits, sentences_path, write_digits
 from featx.embedding import embed, make_features
+from featx.errors import LeakWarning
 from featx.evaluation.folds import Fold, make_folds
 from featx.evaluation.results import FoldResult, HeadResult
 from featx.evaluation.scores import score_predictions
@@ -131,7 +133,9 @@ def _walk(
     show(f"Embedded: {first.n_computed} {dataset.noun} met the network, {first_s:.1f} s.")
     show(f"The same again: {again.n_computed} met it, {second_s:.2f} s. Their vectors are in the cache.")
 
-    training, train_s = _timed(lambda: train(dataset, out=folder / "model", **chosen))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeakWarning)  # told below, as what it is here
+        training, train_s = _timed(lambda: train(dataset, out=folder / "model", **chosen))
     known, kept_back = np.flatnonzero(split == _TRAIN), np.flatnonzero(split == _TEST)
     folds = make_folds(labels[known], groups[known])  # those that train compares heads on
     baseline = _cross_validate(subject, known, labels[known], folds)
@@ -145,6 +149,11 @@ def _walk(
         f"balanced {mean.balanced_accuracy:.3f}±{std.balanced_accuracy:.3f}."
     )
     show(subject.remark)
+    if training.leaks:
+        show(
+            f"featx also looked for copies and found {dataset.noun} that are all but equal, in training and held out; on data of "
+            "your own each finding is a warning with examples."
+        )
 
     samples = [dataset.samples[at] for at in kept_back]
     # With the backbone inside the model, and no cache to read from.
