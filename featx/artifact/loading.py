@@ -81,7 +81,7 @@ def load(
     Warns
     -----
     FeatxWarning
-        It was saved with another minor version of scikit-learn, or its list of training samples is none.
+        It was saved with another minor version of scikit-learn.
     """
     _check_trusted(trusted)
     if device is not None:
@@ -122,12 +122,7 @@ def load(
         raise ArtifactError(
             f"{place / PIPELINE_NAME}: holds a {type(pipeline).__name__}, expected an estimator."
         )
-    try:
-        remember_keys(pipeline, _training_keys(place, info))
-    except ArtifactError as error:  # no prediction depends on it
-        warnings.warn(
-            f"{error} Until then the model remembers no training sample.", FeatxWarning, stacklevel=2
-        )
+    remember_keys(pipeline, _training_keys(place, info))
     _warn_of_versions(place, info)
     return pipeline
 

@@ -28,7 +28,6 @@ from featx.artifact.manifest import from_json, to_json
 from featx.artifact.trained_on import from_npy, to_npy
 from featx.errors import (
     ArtifactError,
-    FeatxWarning,
     InputError,
     LeakWarning,
     ParameterError,
@@ -207,9 +206,8 @@ def test_a_file_that_is_no_such_array_is_refused_in_words(saved: Path, kind: str
     redigest(saved)
     with pytest.raises(ArtifactError, match=r"training\.npy: its .*Save the model again"):
         training_keys(saved)
-    with pytest.warns(FeatxWarning, match="the model remembers no training sample"):
-        model = featx.load(saved, cache=None)  # whose predictions do not depend on it
-    assert remembered_keys(model) is None
+    with pytest.raises(ArtifactError, match=r"training\.npy: its .*Save the model again"):
+        featx.load(saved, cache=None)
 
 
 def test_a_loaded_model_remembers_until_it_is_fitted_anew(
