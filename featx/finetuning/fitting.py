@@ -23,7 +23,7 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
 from featx.errors import DeviceError, DeviceMemoryError, ParameterError
 from featx.finetuning.course import Course, EpochRecord, Task
-from featx.finetuning.linear_head import LinearHead, StandardHead
+from featx.finetuning.linear_head import LinearHead, StandardHead, without_dead_columns
 from featx.finetuning.preparing import materials, plan_of, validation_part
 from featx.finetuning.schedule import weight_groups
 from featx.finetuning.splitting import Split, split_backbone
@@ -232,7 +232,7 @@ def _start(
         return StandardHead.of_nothing(vectors, n_classes)
     probe = make_head("logistic", class_weight=request.class_weight)
     with threadpool_limits(1, user_api="blas"):
-        return StandardHead.of_probe(probe.fit(vectors, labels))
+        return StandardHead.of_probe(probe.fit(without_dead_columns(vectors), labels))
 
 
 @contextmanager

@@ -14,10 +14,25 @@ from scipy.special import log_softmax, softmax
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["LinearHead", "StandardHead"]
+__all__ = ["LinearHead", "StandardHead", "without_dead_columns"]
 
 _LEAST_SCALE = 0.1
 """Of the median scale. A column that hardly moves on the training part must not be blown up once the network changes."""
+
+
+_DEAD = 1e-4
+"""Of the median standard deviation: a column that moves less is dead. all-MiniLM-L6-v2 has three, of 1e-33 to 1e-8."""
+
+
+def without_dead_columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors (n, d), columns that do not move set to zero.
+
+    Standardised, the noise of such a column would count like any other column, and its weight on vectors as they are would be
+    beyond all bounds: the first step of a training would end it.
+    """
+    spread = vectors.std(axis=0, dtype=np.float64)
+    dead = spread < _DEAD * np.median(spread)
+    return np.where(dead, np.float32(0), vectors) if dead.any() else vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)

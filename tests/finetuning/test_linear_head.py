@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from featx.finetuning.linear_head import StandardHead
+from featx.finetuning.linear_head import StandardHead, without_dead_columns
 from featx.heads import make_head
 
 
@@ -43,3 +43,23 @@ def test_a_column_that_hardly_moved_is_not_blown_up(vectors: NDArray[np.float32]
 def test_a_head_of_nothing_finds_all_classes_equally_likely(vectors: NDArray[np.float32]) -> None:
     found = StandardHead.of_nothing(vectors, 3).folded().probabilities(vectors)
     np.testing.assert_allclose(found, 1 / 3)
+
+
+def test_a_column_that_does_not_move_has_no_weight() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    vectors[:, 3] = rng.normal(size=60) * 1e-33  # as three columns of all-MiniLM-L6-v2
+    labels = np.where(vectors[:, 0] > 0, "b", "a")
+    living = without_dead_columns(vectors)
+    assert not living[:, 3].any()
+    assert np.array_equal(np.delete(living, 3, axis=1), np.delete(vectors, 3, axis=1))
+    probe = make_head("logistic").fit(living, labels)
+    head = StandardHead.of_probe(probe).folded()
+    assert not head.weight[:, 3].any()
+    assert np.abs(head.weight).max() < 10
+    np.testing.assert_allclose(head.probabilities(vectors), probe.predict_proba(living), atol=1e-6)
+
+
+def test_vectors_without_dead_columns_stay_as_they_are() -> None:
+    vectors = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32) * [1, 1e-2, 50]
+    assert without_dead_columns(vectors) is vectors
