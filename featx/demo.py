@@ -151,8 +151,8 @@ def _walk(
     show(subject.remark)
     if training.leaks:
         show(
-            f"featx also looked for copies and found {dataset.noun} that are all but equal; on data of your own each finding is a "
-            "warning with examples."
+            f"featx also looked for copies and found {dataset.noun} that are all but equal; on data of your own each finding is "
+            "a warning with examples."
         )
 
     samples = [dataset.samples[at] for at in kept_back]
