@@ -6,6 +6,7 @@ loaded before ``fit``; predictions run on ONNX Runtime like those of any backbon
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -266,15 +267,29 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         return self._tuned.write(out, overwrite=overwrite, card=card)
 
     def to_pipeline(self) -> Pipeline:
-        """The same model as a fitted Pipeline of features and ``LogisticRegression``, for :func:`featx.save` and evidence."""
-        features = clone(self._predictor()).set_params(backbone=self.backbone_).fit(None)
+        """The same model as a fitted Pipeline of features and ``LogisticRegression``, for :func:`featx.save`."""
+        features, head = self.parts(fitted=True)
+        lasting = clone(features).set_params(backbone=self.backbone_).fit(None)
+        return Pipeline([("features", lasting), ("head", head)])
+
+    # --- in two parts, for whoever explains or judges what was fitted ---
+
+    def parts(self, *, fitted: bool) -> tuple[BackboneFeatures, LogisticRegression | None]:
+        """The features, and what follows them: the tuned ones, whose files last as long as they do, and ``LogisticRegression``;
+        or the unfitted ones of the backbone as it is, and None, as no head is fitted on them alone."""
+        if not fitted:
+            features = self._make_features()
+            skips = isinstance(self.backbone, BackboneFeatures) and self.backbone.on_error == "nan"
+            return features.set_params(on_error="nan") if skips else features, None
+        tuned = copy.copy(self._predictor())
+        tuned.__dict__["_files"] = self._tuned.files  # which are gone when nobody holds them
         head = LogisticRegression(class_weight=self.class_weight)
         weight, bias = self.head_.weight, self.head_.bias
         if len(bias) == 2:
             weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
         head.coef_, head.intercept_, head.classes_ = weight, bias, self.classes_
         head.n_features_in_, head.n_iter_ = weight.shape[1], np.asarray([self.n_iter_], dtype=np.int32)
-        return Pipeline([("features", features), ("head", head)])
+        return tuned, head
 
     def _predictor(self) -> BackboneFeatures:
         """Features on the tuned backbone, fitted."""

@@ -77,6 +77,11 @@ class TunedNetwork:
         opened = Backbone.open(self._folder.path / self.name, modality=self.origin.info.modality)
         return Backbone.open(opened, preprocess=self.origin.preprocess)
 
+    @property
+    def files(self) -> object:
+        """What the files of :meth:`backbone` last as long as; None while they are not written, or are those of the origin."""
+        return self._folder
+
     def write(
         self, out: str | os.PathLike[str], *, overwrite: bool = False, card: Mapping[str, Any] | None = None
     ) -> Path:
