@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from featx.attribution import Evidence, evidence
     from featx.augmented import AugmentedClassifier
     from featx.backbones.augment import Augment
-    from featx.backbones.backbone import Backbone, FeatureSpace
+    from featx.backbones.backbone import Backbone
+    from featx.backbones.feature_space import FeatureSpace
     from featx.backbones.preprocess import ImagePreprocess
     from featx.backbones.window import Window
     from featx.embedding import embed, write_embedding
@@ -44,7 +45,7 @@ _HOME = {
     "EmbeddingStore": "featx.store.store",
     "Evaluation": "featx.reporting.evaluations",
     "Evidence": "featx.attribution",
-    "FeatureSpace": "featx.backbones.backbone",
+    "FeatureSpace": "featx.backbones.feature_space",
     "FineTuneClassifier": "featx.finetuning.classifier",
     "ImageFeatures": "featx.features",
     "ImagePreprocess": "featx.backbones.preprocess",

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from featx.backbones.backbone import Backbone, FeatureSpace, Preprocess
+from featx.backbones.backbone import Backbone, Preprocess
+from featx.backbones.feature_space import FeatureSpace
 from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatchError, without_advice
 from featx.inference.batching import Batching
 from featx.inference.contents import content_keys

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.backbone_features import BackboneFeatures
-from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.backbones.backbone import Backbone
+from featx.backbones.feature_space import FeatureSpace
 from featx.errors import BackboneError, DatasetError, ParameterError, PreprocessError, SampleError
 from featx.features import ImageFeatures, TextFeatures
 from featx.inputs.dataset import Dataset, count_missing, warn_of_empty_texts

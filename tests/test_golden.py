@@ -1,7 +1,7 @@
 """Golden vectors hold featx's own pixel and pooling rules.
 
-The file is named after :data:`featx.backbones.backbone.RULES`. When a change moves these vectors, raise RULES and write a new
-file with ``python tests/test_golden.py``: vectors of old and new rules then never meet in a store.
+The file is named after :data:`featx.backbones.feature_space.RULES`. When a change moves these vectors, raise RULES and write a
+new file with ``python tests/test_golden.py``: vectors of old and new rules then never meet in a store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from featx import ImageFeatures
-from featx.backbones.backbone import RULES
+from featx.backbones.feature_space import RULES
 from featx.testing import tiny_backbone
 
 GOLDEN = Path(__file__).parent / "data" / "golden" / f"rules_{RULES}.json"

@@ -21,10 +21,10 @@ from featx.artifact.parts import without_paths
 from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.artifact.substitution import substitute
 from featx.backbone_features import BackboneFeatures
-from featx.backbones.backbone import CARD_NAME, Backbone
+from featx.backbones.backbone import Backbone
 from featx.backbones.graph import external_files, load_graph
 from featx.backbones.preprocess import ImagePreprocess
-from featx.backbones.sources import installed_names, locate
+from featx.backbones.sources import CARD_NAME, installed_names, locate
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess, published_files
 from featx.errors import (
     ArtifactError,

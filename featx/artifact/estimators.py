@@ -17,7 +17,8 @@ from featx.artifact.records import FeaturesRecord
 from featx.artifact.substitution import substitute
 from featx.artifact.words import space_in_words
 from featx.backbone_features import BackboneFeatures
-from featx.backbones.backbone import RULES, Backbone, FeatureSpace, Preprocess
+from featx.backbones.backbone import Backbone, Preprocess
+from featx.backbones.feature_space import RULES, FeatureSpace
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.window import Window
 from featx.errors import ArtifactError, BackboneError, FeatxError, ParameterError, PreprocessError

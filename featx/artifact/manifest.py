@@ -13,7 +13,7 @@ from typing import Any
 
 from featx.artifact.format import FORMAT, MANIFEST_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord, FeaturesRecord, FileRecord
-from featx.backbones.backbone import FeatureSpace
+from featx.backbones.feature_space import FeatureSpace
 from featx.errors import ArtifactError, did_you_mean
 
 __all__ = ["from_json", "read_manifest", "to_json"]

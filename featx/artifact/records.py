@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from featx.artifact.format import FORMAT, MANIFEST_NAME
-from featx.backbones.backbone import FeatureSpace
+from featx.backbones.feature_space import FeatureSpace
 from featx.errors import ArtifactError
 
 __all__ = ["ArtifactInfo", "BackboneRecord", "FeaturesRecord", "FileRecord"]

@@ -7,7 +7,7 @@ from typing import Any
 from featx.artifact.format import TRAINING_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord
 from featx.backbones.augment import View
-from featx.backbones.backbone import FeatureSpace
+from featx.backbones.feature_space import FeatureSpace
 from featx.backbones.window import Window
 
 __all__ = ["pipeline_in_words", "readme", "space_in_words"]

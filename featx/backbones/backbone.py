@@ -1,13 +1,12 @@
-"""A backbone opened, described and digested; and the feature spaces it spans.
+"""A backbone opened and described; the feature spaces it spans, and the graph cut for them.
 
-Owns the answer to "which vectors are these?": :class:`Backbone` is a folder or file with its digest, and a
-:class:`FeatureSpace` is everything that decides a vector's value. Neither holds a session, so both are cheap to copy, pickle
-and send to worker processes. Graphs are read on first need and remembered by digest for the life of the process.
+The invariant: what a :class:`Backbone` says of its graph is true of the files that it was opened on, or is refused. It holds no
+session, so it is cheap to copy, pickle and send to worker processes. Graphs are read on first need and remembered by digest for
+the life of the process.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
@@ -16,29 +15,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from featx.backbones.feature_space import FeatureSpace
 from featx.backbones.graph import (
     GraphInfo,
     Tap,
     external_data,
-    external_files,
     find_tap,
     inspect_graph,
     load_graph,
 )
 from featx.backbones.preprocess import MISSING_PREPROCESS_HELP, ImagePreprocess
-from featx.backbones.sources import CARD_NAME, Located, locate
-from featx.backbones.surgery import cut_image_graph, cut_text_graph, resolve_pooling
+from featx.backbones.sources import CARD_NAME, locate
+from featx.backbones.surgery import PRECISIONS, cut_image_graph, cut_text_graph, resolve_pooling
 from featx.backbones.text_in_graph import TextEnd
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess
+from featx.backbones.weights_digest import weights_digest
 from featx.errors import (
     BackboneError,
-    BackboneNotFoundError,
     DigestMismatchError,
     ParameterError,
     PreprocessError,
-    StoreError,
 )
-from featx.store.digest import canonical_json, digest_file, digest_json, keys_array
+from featx.store.digest import canonical_json
 from featx.store.files import FileDigests
 
 if TYPE_CHECKING:
@@ -46,83 +44,12 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["CARD_NAME", "RULES", "Backbone", "FeatureSpace", "Preprocess"]
-
-RULES = 1
-"""featx's own pixel and pooling rules. Raised when they change, so that vectors of old and new rules never meet; the golden
-vectors in ``tests/test_golden.py`` fail when the rules change and this number does not."""
+__all__ = ["Backbone", "Preprocess"]
 
 Preprocess: TypeAlias = ImagePreprocess | TextPreprocess
 
-PRECISIONS = ("float32", "float16")
-
 _parsed: dict[str, tuple[GraphInfo, dict[str, Tap]]] = {}
 _parsed_lock = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSpace:
-    """What a column of a feature matrix means: everything that decides a vector's value, and nothing else.
-
-    Two vectors may be compared if and only if their spaces are equal. Batch size, device, threads and library versions are not
-    part of a space: they move a vector by less than the tolerance that ``featx.testing`` holds backbones to.
-
-    Parameters
-    ----------
-    backbone_digest : str
-        32 hex digits over graph and weights, external data included.
-    tap : str
-        Where the graph is read: ``"pooled"``, a stage, a layer, or a tensor's own name.
-    pooling : str
-        How positions become one vector; resolved, never ``"auto"``.
-    preprocess : str
-        Canonical JSON of the preprocessing.
-    precision : {"float32", "float16"}
-        Arithmetic of the session.
-    rules : int
-        Version of featx's own pixel and pooling rules.
-    """
-
-    backbone_digest: str
-    tap: str
-    pooling: str
-    preprocess: str
-    precision: str = "float32"
-    rules: int = RULES
-
-    @property
-    def id(self) -> str:
-        """32 hex digits, the digest of :meth:`to_dict` as canonical JSON; the name of the space's folder in a store."""
-        return digest_json(self.to_dict())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The space as plain values, readable by people and by :meth:`from_dict`."""
-        return {
-            "backbone_digest": self.backbone_digest,
-            "tap": self.tap,
-            "pooling": self.pooling,
-            "preprocess": json.loads(self.preprocess),
-            "precision": self.precision,
-            "rules": self.rules,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> FeatureSpace:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{**values, "preprocess": canonical_json(values["preprocess"])})
-
-    def without_view(self) -> FeatureSpace:
-        """The space of pictures as they are: the same run of the same network."""
-        values = self.to_dict()
-        values["preprocess"].pop("view", None)
-        return self.from_dict(values)
-
-    def differences(self, other: FeatureSpace) -> list[str]:
-        """What differs from ``other``, a line a field, for error messages."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        return [
-            f"{name}: {mine[name]!r} became {theirs[name]!r}" for name in mine if mine[name] != theirs[name]
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +118,7 @@ class Backbone:
             return reference if given is None else _replaced(reference, given)
         located = locate(reference)
         card = _read_card(located.folder / CARD_NAME)
-        digest = _weights_digest(located, files or FileDigests(None))
+        digest = weights_digest(located.model_path, files or FileDigests(None))
         expected = card.get("digest")
         if expected is not None and expected != digest and located.is_main:
             raise DigestMismatchError(
@@ -358,7 +285,7 @@ class Backbone:
         DigestMismatchError
             The files changed since the backbone was opened.
         """
-        found = _weights_digest(Located(self.name, self.model_path, self.folder), FileDigests(None))
+        found = weights_digest(self.model_path, FileDigests(None))
         if found != self.digest:
             raise DigestMismatchError(
                 f"{self.model_path}: changed since it was opened: expected digest {self.digest}, found {found}. "
@@ -411,44 +338,6 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"{path}: expected a JSON object, found {type(card).__name__}. Repair or delete it."
         )
     return card
-
-
-def _weights_digest(located: Located, files: FileDigests) -> str:
-    """Digest of the model file and, where its weights lie outside, of every external file by name."""
-    graph_digest = _file_digest(located.model_path, files)
-    # Weights inside the file are covered already; looking for external ones means parsing the graph, so a small
-    # memory by digest spares that for a file met before in this process.
-    names = _external_names(located.model_path, graph_digest)
-    external = {name: _file_digest(located.model_path.parent / name, files) for name in names}
-    return digest_json({"graph": graph_digest, "external": external}) if external else graph_digest
-
-
-_external: dict[str, tuple[str, ...]] = {}
-
-
-def _external_names(path: Path, graph_digest: str) -> tuple[str, ...]:
-    if graph_digest not in _external:
-        _external[graph_digest] = tuple(external_files(path))
-    return _external[graph_digest]
-
-
-def _file_digest(path: Path, files: FileDigests) -> str:
-    keys, known, identities = files.lookup([str(path)])
-    if known[0]:
-        return bytes(keys[0]).hex()
-    try:
-        digest = digest_file(path)
-    except FileNotFoundError as error:
-        raise BackboneNotFoundError(
-            f"{path}: missing, and the model needs it: copy or download it into the same folder, under this name."
-        ) from error
-    except OSError as error:
-        raise BackboneError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if identities.any():
-        # Only a saving of time: whoever stores vectors says that the store cannot be written.
-        with contextlib.suppress(StoreError):
-            files.remember(identities, keys_array([digest]))
-    return digest.hex()
 
 
 def _after_fork() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.backbones.backbone import RULES, Backbone, FeatureSpace
+from featx.backbones.backbone import Backbone
+from featx.backbones.feature_space import RULES, FeatureSpace
 from featx.backbones.golden import (
     golden_problems,
     open_session,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.backbones.backbone import RULES, Backbone, FeatureSpace
+from featx.backbones.backbone import Backbone
+from featx.backbones.feature_space import RULES, FeatureSpace
 from featx.errors import FeatxError, GraphError, ParameterError
 from featx.inference.devices import Device
 from featx.inference.runtime import Session

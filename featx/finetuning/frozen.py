@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
-from featx.backbones.backbone import FeatureSpace
+from featx.backbones.feature_space import FeatureSpace
 from featx.backbones.golden import probe_alone, probe_among_others
 from featx.backbones.shapes import infer_shapes
 from featx.errors import ParameterError

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.backbones.backbone import Backbone
+from featx.backbones.feature_space import FeatureSpace
 from featx.backbones.shapes import node_inputs
 from featx.errors import ParameterError
 from featx.finetuning.chain import Candidate, choose_by_share, dominator_chain

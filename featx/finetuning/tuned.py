@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.backbones.backbone import Backbone, FeatureSpace
+from featx.backbones.backbone import Backbone
+from featx.backbones.feature_space import FeatureSpace
 from featx.finetuning.scratch import ScratchFolder
 from featx.finetuning.splitting import Split, split_backbone
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.backbones.backbone import FeatureSpace
+from featx.backbones.feature_space import FeatureSpace
 from featx.errors import FeatxWarning, SampleError, StoreError
 from featx.inference.batching import Batching, ImageBatching
 from featx.inference.devices import Device

@@ -14,8 +14,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from featx.backbones import checking
-from featx.backbones.backbone import RULES, Backbone
+from featx.backbones.backbone import Backbone
 from featx.backbones.checking import BackboneCheck, check
+from featx.backbones.feature_space import RULES
 from featx.backbones.golden import golden_vectors, open_session, probe_alone, probe_among_others
 from featx.errors import BackboneNotFoundError, DeviceError
 from featx.inference.devices import Device

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from featx.backbones.backbone import RULES
+from featx.backbones.feature_space import RULES
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inputs.images import canonical, decode, fit
@@ -164,7 +164,7 @@ def golden_pixels() -> dict[str, np.ndarray]:
 
 
 def test_the_pixels_are_those_of_rules_1() -> None:
-    """Where this fails, stored vectors no longer fit: raise RULES in featx/backbones/backbone.py with these digests."""
+    """Where this fails, stored vectors no longer fit: raise RULES in featx/backbones/feature_space.py with these digests."""
     assert RULES == 1
     assert {
         name: hashlib.sha256(pixels.tobytes()).hexdigest()[:16] for name, pixels in golden_pixels().items()
