@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from featx.store.files import FileDigests
 from featx.store.locate import open_cache
 from featx.store.store import EmbeddingStore
 
-__all__ = ["BackboneFeatures", "Feed"]
+__all__ = ["BackboneFeatures", "Feed", "HasParts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +332,15 @@ class BackboneFeatures(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """An estimator of samples that holds its features, such as :class:`featx.AugmentedClassifier`."""
+
+    def parts(self, *, fitted: bool) -> tuple[BackboneFeatures, Any]:
+        """Its features, and what it fits on their vectors, of this fit or unfitted; None where that is fitted with them."""
+        ...
 
 
 def _open_session(backbone: Backbone, model: Any, device: Device, feed: Feed) -> Session:

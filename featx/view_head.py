@@ -56,6 +56,8 @@ class ViewHead(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
         Columns of a vector.
+    n_views_ : int
+        Views of a sample that it was fitted on.
     """
 
     fit_keeps_groups = True
@@ -110,7 +112,13 @@ class ViewHead(ClassifierMixin, BaseEstimator):
             )
         self.classes_ = self.head_.classes_
         self.n_features_in_ = n_features
+        self.n_views_ = n_views
         return self
+
+    @property
+    def averages(self) -> bool:
+        """Whether predictions of it, fitted, are means over several views; so too where it was saved without `n_views_`."""
+        return bool(self.tta) and getattr(self, "n_views_", 2) > 1
 
     @_says("predict_proba")
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:

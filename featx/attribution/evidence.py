@@ -1,17 +1,19 @@
-"""``evidence``: the maps of a fitted pipeline's predictions, exact where they can be, by covering parts where they cannot."""
+"""``evidence``: the maps of a fitted model's predictions, exact where they can be, by covering parts where they cannot."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from featx.attribution.explainer import Explainer, Head
 from featx.attribution.maps import Evidence
-from featx.backbone_features import BackboneFeatures
+from featx.attribution.parting import parts_of
+from featx.backbone_features import BackboneFeatures, HasParts
 from featx.errors import FeatxWarning, ParameterError
 
 __all__ = ["evidence"]
@@ -19,8 +21,8 @@ __all__ = ["evidence"]
 _METHODS = ("auto", "exact", "occlusion")
 
 
-def evidence(pipeline: Any, X: Any, *, label: Any = None, method: str = "auto") -> list[Evidence]:
-    """Where in each picture, or in which words of each text, the score of a fitted pipeline comes from.
+def evidence(model: Any, X: Any, *, label: Any = None, method: str = "auto") -> list[Evidence]:
+    """Where in each picture, or in which words of each text, the score of a fitted model comes from.
 
     With average pooling (of texts: mean pooling, normalised or not) and linear steps behind it the map is exact: its mean is the
     decision value. With other pooling, trees or kernels there is no such map; then parts are covered one after the other (64
@@ -29,9 +31,9 @@ def evidence(pipeline: Any, X: Any, *, label: Any = None, method: str = "auto") 
 
     Parameters
     ----------
-    pipeline : Pipeline
-        Fitted; its first step an :class:`featx.ImageFeatures` or :class:`featx.TextFeatures`, or a Pipeline that begins with one.
-        A fitted search over such a Pipeline, too.
+    model : Pipeline, AugmentedClassifier or FineTuneClassifier
+        Fitted; of a Pipeline the first step is an :class:`featx.ImageFeatures` or :class:`featx.TextFeatures`, or a Pipeline that
+        begins with one. A fitted search over one of these, too, or a calibration of one (``ensemble=False``).
     X : sequence of samples
         What that step takes.
     label : optional
@@ -47,13 +49,17 @@ def evidence(pipeline: Any, X: Any, *, label: Any = None, method: str = "auto") 
     Raises
     ------
     ParameterError
-        No such pipeline or label; or ``method="exact"`` where there is no exact map.
+        No such model or label; or ``method="exact"`` where there is no exact map.
     SampleError
 
     Notes
     -----
     A map says what the model's score is made of. It does not say that these parts cause the label, and a position sees the
     surroundings that its receptive field covers.
+
+    An :class:`featx.AugmentedClassifier` with ``tta=True`` predicts by the mean over views of a picture, which lie differently on
+    each other. The map is of the picture as it is, for the label that is predicted by the mean; its `score` is what the head says
+    of this one view, ``score_name`` ends in ``"from the picture alone"``, and ``note`` says so.
 
     Examples
     --------
@@ -67,13 +73,18 @@ def evidence(pipeline: Any, X: Any, *, label: Any = None, method: str = "auto") 
     """
     if method not in _METHODS:
         raise ParameterError(f"method={method!r}: expected one of {', '.join(map(repr, _METHODS))}.")
-    features, model = _parted(pipeline)
-    explainer, head = Explainer(features), Head.of(model)
+    features, follows = _parted(model)
+    explainer, head = Explainer(features), Head.of(follows)
     if label is not None:
         head.check(label)
     samples = features.samples_of(X)
     vectors = features.transform(samples)
-    labels = head.labels(vectors) if label is None else [label] * len(samples)
+    if label is not None:
+        labels = [label] * len(samples)
+    elif head.averages:  # what the views say together is predicted, and that is asked about
+        labels = np.asarray(model.predict(samples)).tolist()
+    else:
+        labels = head.labels(vectors)
     if method != "occlusion":
         found = explainer.exact(head, samples, vectors, labels)
         if not isinstance(found, str):
@@ -87,24 +98,30 @@ def evidence(pipeline: Any, X: Any, *, label: Any = None, method: str = "auto") 
     return [each for each in covered if each is not None]  # all: no limit was set
 
 
-def _parted(pipeline: Any) -> tuple[BackboneFeatures, Any]:
-    """The features of a fitted pipeline, and what follows them as one estimator."""
-    fitted = getattr(pipeline, "best_estimator_", pipeline)
-    steps = list(fitted.steps) if isinstance(fitted, Pipeline) else []
-    while steps and isinstance(steps[0][1], Pipeline):
-        steps = [(f"{steps[0][0]}_{name}", step) for name, step in steps[0][1].steps] + steps[1:]
-    first = steps[0][1] if steps else fitted
-    if not isinstance(first, BackboneFeatures) or not hasattr(steps[-1][1] if steps else None, "predict"):
+def _parted(model: Any) -> tuple[BackboneFeatures, Any]:
+    """The features of a fitted model, and what follows them as one estimator.
+
+    Raises
+    ------
+    ParameterError
+        It has none, or is no classifier or regressor.
+    """
+    if isinstance(model, HasParts):
+        check_is_fitted(model)
+    found = parts_of(model)
+    if found is None:
         raise ParameterError(
             "evidence: expected a fitted Pipeline whose first step is an ImageFeatures or TextFeatures, followed by a "
-            f"classifier or regressor; {_instead(fitted, first)}"
+            "classifier or regressor; or a fitted AugmentedClassifier or FineTuneClassifier; "
+            f"{_instead(getattr(model, 'best_estimator_', model))}"
         )
-    check_is_fitted(first)
-    return first, Pipeline(steps[1:])
+    check_is_fitted(found[0])
+    return found
 
 
-def _instead(fitted: Any, first: Any) -> str:
+def _instead(fitted: Any) -> str:
     """What was found, and what to pass."""
+    first = fitted.steps[0][1] if isinstance(fitted, Pipeline) else fitted
     if isinstance(first, ColumnTransformer):
         parts = first.transformers_ if hasattr(first, "transformers_") else first.transformers
         own = [
@@ -119,5 +136,5 @@ def _instead(fitted: Any, first: Any) -> str:
     if isinstance(fitted, Pipeline):
         return f"this one begins with a {type(first).__name__}."
     if hasattr(fitted, "calibrated_classifiers_") or hasattr(fitted, "estimator_"):
-        return f"found {type(fitted).__name__}. Pass the fitted Pipeline inside it."
+        return f"found {type(fitted).__name__}. Pass the fitted model inside it."
     return f"found {type(fitted).__name__}."

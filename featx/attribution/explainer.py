@@ -15,18 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.attribution.linear import LinearMap, linear_map, score_function
+from featx.attribution.linear import LinearMap, averages_views, linear_map, score_function
 from featx.attribution.maps import Evidence, mean_preserving
 from featx.attribution.positions import as_rows, with_positions
 from featx.backbone_features import BackboneFeatures
 from featx.errors import ParameterError
 from featx.inputs.texts import TextTokenizer
+from featx.view_head import ViewHead
 
 __all__ = ["Explainer", "Head"]
 
 _CELLS = 8  # a side: 64 covered pictures tell where, in about as much time as 64 samples take
 _TOLERANCE = 1e-4  # of the largest entry: pooling inside the graph sums in another order than numpy
 
+_OF_VIEWS = "Predictions are means over views; the map is of the picture as it is, the first of them."
 _NO_AVERAGE = "the vectors are no averages over positions (other pooling)"
 
 
@@ -38,18 +40,27 @@ class Head:
     scores: Callable[[NDArray[np.floating]], NDArray[np.float64]]  # (n, d) to (n, k)
     score_name: str
     classes: list[Any]  # empty for a regression
+    averages: bool = False  # whether predictions are means over views, and the scores those of one
 
     @classmethod
     def of(cls, model: Any) -> Head:
         """Whatever follows the features: an estimator, or a Pipeline of some."""
         scores, name = score_function(model)
         classes = [] if name == "prediction" else np.asarray(model.classes_).tolist()
-        return cls(model=model, scores=scores, score_name=name, classes=classes)
+        return cls(
+            model=model, scores=scores, score_name=name, classes=classes, averages=averages_views(model)
+        )
 
     @property
     def kind(self) -> str:
         """The name of its last step."""
-        return type(self.model[-1] if hasattr(self.model, "steps") else self.model).__name__
+        model = self.model.head_ if isinstance(self.model, ViewHead) else self.model
+        return type(model[-1] if hasattr(model, "steps") else model).__name__
+
+    @property
+    def note(self) -> str:
+        """What else is to be said of a map."""
+        return _OF_VIEWS if self.averages else ""
 
     def labels(self, vectors: NDArray[np.floating]) -> list[Any]:
         """The predicted label of each vector; None for a regression."""
@@ -152,6 +163,7 @@ class Explainer:
                     values=sign * values,
                     pieces=pieces[at],
                     pixels=None if text else batch[0],
+                    note=head.note,
                 )
             )
         return found
@@ -204,6 +216,7 @@ class Explainer:
             values=(read[0] - read[1:]).reshape(grid),
             pieces=pieces,
             pixels=pixels,
+            note=head.note,
         )
 
     @cached_property

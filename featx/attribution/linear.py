@@ -18,8 +18,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 
 from featx.errors import ParameterError
+from featx.view_head import ViewHead
 
-__all__ = ["LinearMap", "linear_map", "score_function"]
+__all__ = ["LinearMap", "averages_views", "linear_map", "score_function"]
 
 _TOLERANCE = 1e-5  # of the span of a score; float64 arithmetic on float32 vectors stays below 1e-9
 _ROUNDINGS = 16  # of float64, in a score and in the weights that are told from two scores
@@ -43,24 +44,24 @@ def score_function(head: Any) -> tuple[Callable[[NDArray[np.floating]], NDArray[
     """What is explained of a fitted head, as a function to (n, k), and its name.
 
     The decision function, of a calibrated classifier that of the one classifier inside it; where there is none the
-    probabilities; for a regressor the prediction.
+    probabilities; for a regressor the prediction. Of a head that predicts by the mean over views it is that of one vector, the
+    picture's as it is.
 
     Raises
     ------
     ParameterError
         The head has no score.
     """
-    inside = _uncalibrated(head)
-    if inside is not None:
-        method, name = inside.decision_function, "decision value before calibration"
-    elif is_regressor(head):
-        method, name = head.predict, "prediction"
-    elif hasattr(head, "decision_function"):
-        method, name = head.decision_function, "decision value"
-    elif hasattr(head, "predict_proba"):
-        method, name = head.predict_proba, "probability"
+    inside, before = _explained(head)
+    alone = " from the picture alone" if averages_views(head) else ""
+    if is_regressor(inside):
+        method, name = inside.predict, "prediction"
+    elif hasattr(inside, "decision_function"):
+        method, name = inside.decision_function, f"decision value{before}{alone}"
+    elif hasattr(inside, "predict_proba"):
+        method, name = inside.predict_proba, f"probability{before}{alone}"
     else:
-        last = head[-1] if isinstance(head, Pipeline) else head
+        last = inside[-1] if isinstance(inside, Pipeline) else inside
         raise ParameterError(
             f"{type(last).__name__}: has neither decision_function nor predict_proba, so there is no score to explain."
         )
@@ -70,6 +71,13 @@ def score_function(head: Any) -> tuple[Callable[[NDArray[np.floating]], NDArray[
         return found[:, None] if found.ndim == 1 else found
 
     return scores, name
+
+
+def averages_views(head: Any) -> bool:
+    """Whether a fitted head predicts by the mean over views of a sample, also where that is calibrated."""
+    inside = _uncalibrated(head)
+    inside = head if inside is None else inside
+    return isinstance(inside, ViewHead) and inside.averages
 
 
 def linear_map(
@@ -100,6 +108,17 @@ def linear_map(
     rounding = _ROUNDINGS * np.finfo(np.float64).eps * sizes.max(axis=0, initial=0)
     is_linear = bool((wrong <= _TOLERANCE * span + rounding).all())
     return LinearMap(weights=weights, intercept=at_zero) if is_linear else None
+
+
+def _explained(head: Any) -> tuple[Any, str]:
+    """What gives the score of one vector, and what its name adds where calibrations after it were left out."""
+    before = ""
+    while True:
+        inside = head.head_ if isinstance(head, ViewHead) else _uncalibrated(head)
+        if inside is None:
+            return head, before
+        before = before if isinstance(head, ViewHead) else " before calibration"
+        head = inside
 
 
 def _uncalibrated(head: Any) -> Any | None:

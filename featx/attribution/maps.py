@@ -45,13 +45,16 @@ class Evidence:
         See `score_name`; of two classes the decision value speaks for the second one, and its sign is turned where `label` is
         the first.
     score_name : str
-        "decision value", "decision value before calibration", "probability" or "prediction".
+        "decision value", "decision value before calibration", "probability" or "prediction"; with "from the picture alone" behind
+        it where predictions are means over views.
     values : ndarray of float64, shape (h, w) or (t,)
         A value a position of the network's map, or a token, in the order of the text.
     pieces : tuple of str
         The text of each token, with the space before it; tokens of the network's own are empty. Empty for a picture.
     pixels : ndarray of uint8, shape (H, W, 3), or None
         The part of the picture that the network saw.
+    note : str
+        A sentence that belongs to the map; empty where there is nothing more to say.
     """
 
     method: str
@@ -61,6 +64,7 @@ class Evidence:
     values: NDArray[np.float64]
     pieces: tuple[str, ...] = ()
     pixels: NDArray[np.uint8] | None = None
+    note: str = ""
 
     def __repr__(self) -> str:
         """One line, without text and pixels."""
@@ -70,6 +74,10 @@ class Evidence:
     @property
     def words(self) -> str:
         """What the map is, in a sentence or two to stand beside it."""
+        return f"{self._meaning} {self.note}".strip()
+
+    @property
+    def _meaning(self) -> str:
         value = f"{self.score_name}, {self.score:.3f}"
         if self.method == "exact" and self.label is None:
             return (

@@ -24,10 +24,9 @@ from featx.evaluation.judgements import CurvePoint
 from featx.evaluation.origins import Origin
 from featx.evaluation.outcomes import check_one_label
 from featx.evaluation.plans import Plan
-from featx.evaluation.predictors import Predictors
 from featx.evaluation.remembered import remembered_keys
 from featx.evaluation.searches import BLIND_SEARCH, search_leaks
-from featx.evaluation.subjects import Subject, embed_once, embeds, parted_when_fitted, read_data
+from featx.evaluation.subjects import Subject, embed_once, embeds, read_data
 from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
@@ -226,25 +225,26 @@ def _evaluated(
 ) -> Evaluation:
     """See :func:`evaluate`. ``known``: what was found in these data, by the names of the samples that could be read; what is
     found now is put into it."""
-    if asked.cv == "prefit" and asked.training_keys is None:
+    finished = asked.cv == "prefit"
+    if finished and asked.training_keys is None:
         asked = replace(asked, training_keys=remembered_keys(estimator))
     check_asked(asked)
     model = make_head(estimator) if isinstance(estimator, str) else estimator
+    if finished:  # of a search what it found is judged
+        model = getattr(model, "best_estimator_", model)
     data = read_data(X, y, groups=asked.groups, split=asked.split)
     check_beside(asked, model, grouped=data.groups is not None)
-    subject = embed_once(
-        model, data, grid=asked.param_grid, prefit=asked.cv == "prefit", verbose=asked.verbose
-    )
+    subject = embed_once(model, data, grid=asked.param_grid, prefit=finished, verbose=asked.verbose)
     task = task_of(subject, asked)
     if asked.aggregate is not None:
         _check_groups(subject, asked.aggregate)
     key = subject.names
     if key not in known:
         known[key] = find_leaks(
-            subject, finished=asked.cv == "prefit", training_keys=asked.training_keys, verbose=asked.verbose
+            subject, finished=finished, training_keys=asked.training_keys, verbose=asked.verbose
         )
     found = known[key].under(asked.on_leak)
-    grouped = asked.cv != "prefit" and subject.groups is not None
+    grouped = not finished and subject.groups is not None
     leaks = found.leaks + search_leaks(subject.estimator, grouped=grouped)
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
@@ -256,7 +256,7 @@ def _evaluated(
     # Made before anything is fitted: what is too small for a share is refused here.
     thinned = [plan.thinned(share, asked.random_state) for share in sorted(asked.learning_curve)]
     with threadpool_limits(limits=1, user_api="blas"):
-        rows, of_groups, fits, models = plan.run(task, asked.n_jobs, asked.verbose)
+        rows, of_groups, fits, predictors = plan.run(task, asked.n_jobs, asked.verbose)
         judged = plan.judge(rows, of_groups, task, asked.n_bootstrap, asked.random_state)
         curve = tuple(
             part.point(judged[0], asked.n_jobs, asked.n_bootstrap, asked.random_state, asked.verbose)
@@ -265,7 +265,6 @@ def _evaluated(
     if curve:
         whole = float(np.mean([len(train) for train, _ in plan.folds]))
         curve += (CurvePoint(n_train=whole, estimate=judged[0].figures[judged[0].headline]),)
-    predictors = _predictors(subject, models)
     chosen = (space.id for features in predictors.own if features is not None for space in features.spaces_)
     return Evaluation(
         name=asked.name or subject.words,
@@ -282,7 +281,7 @@ def _evaluated(
         n_trained_on=None if found.trained is None else int(found.trained[plan.folds[0][1]].sum()),
         trained=found.trained,
         kept_together=found.words,
-        kept=() if asked.cv == "prefit" else found.kept,
+        kept=() if finished else found.kept,
         noted=found.noted,
         settings=settings_of(model, asked, subject),
         spaces=subject.spaces or tuple(dict.fromkeys(chosen)),
@@ -308,16 +307,4 @@ def _check_groups(subject: Subject, how: str) -> None:
         groups=subject.group_names[used],
         classes=subject.classes,
         names=[subject.names[i] for i in used.tolist()],
-    )
-
-
-def _predictors(subject: Subject, models: tuple[Any, ...]) -> Predictors:
-    """What predicted; of estimators that chose their features, each fold's own."""
-    if subject.seen is None:
-        return Predictors.of(subject.features, models)
-    apart = [None if model is None else parted_when_fitted(model) for model in models]
-    return Predictors.of(
-        None,
-        tuple(model if each is None else each[1] for model, each in zip(models, apart, strict=True)),
-        tuple(None if each is None else each[0] for each in apart),
     )

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
+from featx.attribution.parting import parts_of
+from featx.backbone_features import BackboneFeatures
 from featx.errors import DatasetError, FeatxWarning
 from featx.evaluation.folds import Fold, inner_folds, make_folds, regression_folds
 from featx.evaluation.judgements import CurvePoint, Judgement
@@ -19,7 +21,7 @@ from featx.evaluation.leaks import TRAIN
 from featx.evaluation.out_of_fold import FoldFit, Task, fit_and_predict, predict_with
 from featx.evaluation.outcomes import Outcomes, aggregate, concatenate
 from featx.evaluation.overlap import part_names
-from featx.evaluation.predictors import if_small
+from featx.evaluation.predictors import Predictors, if_small
 from featx.evaluation.subjects import Subject
 from featx.progress import progress_bar
 
@@ -133,13 +135,13 @@ class Plan:
 
     def run(
         self, task: Task, n_jobs: int | None, verbose: bool
-    ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
+    ) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], Predictors]:
         """Predictions of samples and of groups, a fit a fold, and the model of each fold where it is small."""
         subject, groups = self.subject, self._judged
         if self._finished:
             return self._prefit(task)
 
-        def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit, Any]:
+        def one(number: int) -> tuple[Outcomes, Outcomes | None, FoldFit, BackboneFeatures | None, Any]:
             *found, fitted = fit_and_predict(
                 subject.estimator,
                 subject.X,
@@ -151,7 +153,10 @@ class Plan:
                 units=self.units,
                 groups=groups,
             )
-            return *found, if_small(fitted)
+            # Of an estimator of samples what it chose or tuned is its own, and told apart from what is weighed.
+            apart = None if subject.seen is None else parts_of(fitted)
+            features, head = (None, fitted) if apart is None else apart
+            return *found, features, if_small(head)
 
         done = []
         workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
@@ -160,9 +165,10 @@ class Plan:
             for result in parallel(delayed(one)(number) for number in range(len(self.folds))):
                 done.append(result)
                 progress.update(1)
-        rows, of_groups, fits, models = zip(*done, strict=True)
+        rows, of_groups, fits, own, models = zip(*done, strict=True)
         judged = [each for each in of_groups if each is not None]
-        return concatenate(rows), concatenate(judged) if judged else None, fits, models
+        predictors = Predictors.of(subject.features, models, own if subject.seen is not None else ())
+        return concatenate(rows), concatenate(judged) if judged else None, fits, predictors
 
     @property
     def _judged(self) -> NDArray[np.intp] | None:
@@ -178,14 +184,14 @@ class Plan:
         """Whether a finished model is judged: nothing is fitted."""
         return not len(self.folds[0][0])
 
-    def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], tuple[Any, ...]]:
+    def _prefit(self, task: Task) -> tuple[Outcomes, Outcomes | None, tuple[FoldFit, ...], Predictors]:
         subject, (_, used) = self.subject, self.folds[0]
         found = predict_with(subject.estimator, subject.taken(used), subject.y[used], task)
         rows = replace(found, units=self.units[used], samples=used)
         of_groups, groups = None, self._judged
         if task.how is not None and groups is not None:
             of_groups = aggregate(rows, groups[used], task.how, positive=task.positive)
-        return rows, of_groups, (), (subject.estimator,)
+        return rows, of_groups, (), Predictors.of(subject.features, (subject.estimator,))
 
     def judge(
         self, rows: Outcomes, of_groups: Outcomes | None, task: Task, n_draws: int, seed: int

@@ -1,7 +1,8 @@
-"""The fitted models of an evaluation, kept for evidence while they are small.
+"""The fitted models of an evaluation's folds, kept for evidence while they are small.
 
 Invariant: they live in memory alone, and a pickled evaluation has none. Models that hold many training samples (nearest
-neighbours, kernel machines) are let go with their fold, so that no vector is kept a second time.
+neighbours, kernel machines) are let go with their fold, so that no vector is kept a second time. Of a model that tuned a network of
+its own no weights are kept in memory, but features, whose temporary files go with the evaluation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Predictors:
     models : tuple
         The fitted model of each fold, by its number; None for one that was not kept. Of a finished model: itself.
     own : tuple of BackboneFeatures or None
-        Of models that chose their features, those of each fold; empty where `features` are everybody's.
+        Of models that chose or tuned their features, those of each fold; empty where `features` are everybody's.
     """
 
     features: BackboneFeatures | None

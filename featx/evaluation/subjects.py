@@ -17,7 +17,7 @@ from sklearn.base import clone, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
-from featx.backbone_features import BackboneFeatures
+from featx.backbone_features import BackboneFeatures, HasParts
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.evaluation.columns import (
@@ -44,7 +44,6 @@ __all__ = [
     "embed_once",
     "embeds",
     "features_of",
-    "parted_when_fitted",
     "read_data",
     "words_of",
 ]
@@ -64,14 +63,10 @@ class Data:
 
 
 @runtime_checkable
-class Parted(Protocol):
-    """An estimator of samples that computes vectors in its ``fit``, as :class:`featx.AugmentedClassifier` does."""
+class Parted(HasParts, Protocol):
+    """An estimator of samples whose vectors are computed once for many fits, as :class:`featx.AugmentedClassifier`'s are."""
 
     vector_parameters: tuple[str, ...]
-
-    def parts(self, *, fitted: bool) -> tuple[BackboneFeatures, Any]:
-        """Its features, and what it fits on vectors."""
-        ...
 
     def vectors_of(
         self, features: BackboneFeatures, X: Any, *, training: bool | NDArray[np.bool_]
@@ -115,7 +110,7 @@ class Subject:
         Fitted: what made X of the samples, where a Pipeline was parted.
     seen : ndarray of float32, shape (n, d), or None
         Vectors to find near-copies by, where X holds the samples themselves: those of the features as they were given, of an
-        estimator that searches them.
+        estimator that searches or tunes them.
     """
 
     estimator: Any
@@ -213,8 +208,8 @@ def read_data(X: Any, y: Any, *, groups: Any, split: Any) -> Data:
 def embed_once(estimator: Any, data: Data, *, grid: Grid | None, prefit: bool, verbose: bool) -> Subject:
     """Check the data and compute vectors, where the estimator begins with a features transformer.
 
-    Where that is searched (by `grid`, or by a search around the whole Pipeline), what is fitted takes the samples themselves, and
-    vectors of the features as they were given serve to find near-copies.
+    Where that is searched (by `grid`, or by a search around the whole Pipeline) or tuned, what is fitted takes the samples
+    themselves, and vectors of the features as they were given serve to find near-copies.
 
     Raises
     ------
@@ -222,8 +217,6 @@ def embed_once(estimator: Any, data: Data, *, grid: Grid | None, prefit: bool, v
         Labels, groups or split that fit neither each other nor X.
     SampleError, BackboneError
     """
-    if prefit:  # of a finished search what it found is judged
-        estimator = getattr(estimator, "best_estimator_", estimator)
     regression = is_regressor(estimator)
     n = _length(data.X)
     y, classes = _targets(data.y, n, regression=regression, fitted=estimator if prefit else None)
@@ -280,26 +273,24 @@ def embed_once(estimator: Any, data: Data, *, grid: Grid | None, prefit: bool, v
 
 def features_of(estimator: Any) -> BackboneFeatures | None:
     """The fitted features transformer of an estimator of samples, also of the best one of a search; None without one."""
-    parted = parted_when_fitted(estimator)
+    parted = _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
     return None if parted is None else parted[0]
-
-
-def parted_when_fitted(estimator: Any) -> tuple[BackboneFeatures, Any] | None:
-    """The features of a fitted estimator of samples, also of the best one of a search, and what follows them."""
-    return _parted(getattr(estimator, "best_estimator_", estimator), None, fitted=True)
 
 
 def embeds(estimator: Any, grid: Grid | None) -> bool:
     """Whether vectors of such an estimator are computed once, before anything is fitted."""
-    return _parted(estimator, grid, fitted=False) is not None
+    return _parted(estimator, grid, fitted=False) is not None or _searched(estimator) is not None
 
 
 def _parted(estimator: Any, grid: Grid | None, *, fitted: bool) -> tuple[BackboneFeatures, Any] | None:
-    """The features transformer of an estimator and what follows it, where nothing of the former is searched."""
+    """The features transformer of an estimator and what follows it, where nothing of the former is searched or tuned."""
     keys = [key for each in grids_of(grid) for key in each]
     if isinstance(estimator, Parted):
         searched = [key for key in keys if key.split("__")[0] in estimator.vector_parameters]
         return None if searched else estimator.parts(fitted=fitted)
+    if isinstance(estimator, HasParts):
+        features, rest = estimator.parts(fitted=fitted)
+        return None if rest is None else (features, rest)
     if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
         return None
     name, first = estimator.steps[0]
@@ -310,9 +301,12 @@ def _parted(estimator: Any, grid: Grid | None, *, fitted: bool) -> tuple[Backbon
 
 
 def _searched(estimator: Any) -> tuple[BackboneFeatures, Any] | None:
-    """Of an estimator that searches its features these, as they were given, and the estimator; None where there are none."""
-    inner = _parted(getattr(estimator, "estimator", estimator), None, fitted=False)
-    return None if inner is None else (inner[0], estimator)
+    """Of an estimator that searches or tunes its features these, as they were given, and the estimator; None without any."""
+    inner = getattr(estimator, "estimator", estimator)
+    if isinstance(inner, HasParts):
+        return inner.parts(fitted=False)[0], estimator
+    parted = _parted(inner, None, fitted=False)
+    return None if parted is None else (parted[0], estimator)
 
 
 def _targets(

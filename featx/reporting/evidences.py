@@ -100,7 +100,7 @@ def evidence_of(
 
 def caption(found: Evidence) -> str | None:
     """The score that a map is of, where the card does not say it already: ``"decision value for bee: 0.831"``."""
-    if not found.score_name.startswith("decision value"):
+    if found.score_name in ("probability", "prediction"):
         return None
     rough = "" if found.method == "exact" else " (map: approximation)"
     return f"{found.score_name} for {found.label!s}: {number(found.score)}{rough}"
@@ -148,7 +148,8 @@ def _how(found: Sequence[Evidence], evaluation: Evaluation) -> list[str]:
             f"{which}: {parts} one after the other, red where that lowers the {covered[0].score_name} and blue where it raises "
             f"it, of {model}."
         )
-    return [*sentences, "They show what a score rests on, not what causes a label."]
+    notes = dict.fromkeys(each.note for each in found if each.note)
+    return [*sentences, *notes, "They show what a score rests on, not what causes a label."]
 
 
 def _exact(

@@ -206,10 +206,24 @@ def test_several_columns_are_refused_with_what_to_pass_instead() -> None:
         featx.evidence(model, frame)
 
 
-def test_a_classifier_around_a_pipeline_is_refused_with_what_to_pass_instead() -> None:
+def test_a_calibration_around_a_pipeline_is_explained_as_one_inside_it_is() -> None:
     X, y = pictures()
     model = CalibratedClassifierCV(fitted(featx.make_head("logistic")), ensemble=False, cv=2).fit(X, y)
-    with pytest.raises(ParameterError, match="Pass the fitted Pipeline inside it"):
+    inside = model.calibrated_classifiers_[0].estimator
+    found, predicted = featx.evidence(model, X), model.predict(X).tolist()
+    assert [each.label for each in found] == predicted
+    assert {(each.method, each.score_name) for each in found} == {
+        ("exact", "decision value before calibration")
+    }
+    signs = np.where(np.asarray(predicted) == "lit", 1, -1)
+    np.testing.assert_allclose([each.score for each in found], signs * decision(inside, X), atol=CLOSE)
+    assert model.calibrated_classifiers_[0].estimator is inside  # looked through, not taken apart
+
+
+def test_several_classifiers_in_one_are_refused_with_what_to_pass_instead() -> None:
+    X, y = pictures()
+    model = CalibratedClassifierCV(fitted(featx.make_head("logistic")), ensemble=True, cv=2).fit(X, y)
+    with pytest.raises(ParameterError, match="Pass the fitted model inside it"):
         featx.evidence(model, X)
 
 
