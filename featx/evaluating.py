@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from featx.artifact import describe, load, training_keys
+from featx.artifact import describe, load
 from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, make_features, placed
 from featx.errors import DatasetError, LeakWarning, ParameterError, SampleError, did_you_mean
 from featx.evaluation.evaluate import compare, evaluate
+from featx.evaluation.remembered import remembered_keys
 from featx.evaluation.subjects import features_of
 from featx.heads import HEAD_NAMES, make_head, param_grid
 from featx.inputs.arguments import column_of
@@ -142,11 +143,11 @@ def evaluate_model(
         data if isinstance(data, Dataset) else read_for(model, data), ignore_split=ignore_split
     )
     pipeline = load(model, device=device, cache=cache)
-    pipeline = getattr(pipeline, "best_estimator_", pipeline)
     features = features_of(pipeline)
     if features is None:
+        kind = type(getattr(pipeline, "best_estimator_", pipeline)).__name__
         raise ParameterError(
-            f"{model}: takes more than {dataset.noun} (a {type(pipeline).__name__} that does not begin with features). From "
+            f"{model}: takes more than {dataset.noun} (a {kind} that does not begin with features). From "
             'Python, featx.evaluate(featx.load(folder), X, y, cv="prefit") takes what it was fitted on.'
         )
     _check_fits(dataset, features.modality, getattr(pipeline, "classes_", None), model)
@@ -154,8 +155,7 @@ def evaluate_model(
         features.set_params(on_error="nan")
     warn_of_empty_texts(dataset)
     name = os.path.basename(os.path.abspath(os.fspath(model)))
-    known = training_keys(model)
-    if known is None:
+    if remembered_keys(pipeline) is None:
         warnings.warn(
             f"{model}: does not remember what it was trained on, so whether these samples were part of that could not be "
             "checked. Judge it on samples that came after it; featx.save(..., trained_on=X) lets a model remember.",
@@ -163,7 +163,7 @@ def evaluate_model(
             stacklevel=2,
         )
     try:
-        return evaluate(pipeline, dataset, cv="prefit", training_keys=known, **{"name": name, **settings})
+        return evaluate(pipeline, dataset, cv="prefit", **{"name": name, **settings})
     except SampleError as error:
         raise placed(error, dataset) from error
 
