@@ -1,8 +1,8 @@
-"""The fitted models of an evaluation's folds, kept for evidence while they are small.
+"""The fitted models of an evaluation, kept for evidence while they are small.
 
 Invariant: they live in memory alone, and a pickled evaluation has none. Models that hold many training samples (nearest
-neighbours, kernel machines) are let go with their fold, so that no vector is kept a second time. Of a model that tuned a network of
-its own no weights are kept in memory, but features, whose temporary files go with the evaluation.
+neighbours, kernel machines) are let go with their fold, so that no vector is kept a second time. Of those that tuned a network of
+their own the features are kept, whose temporary files go with the evaluation, and no weights in memory.
 """
 
 from __future__ import annotations

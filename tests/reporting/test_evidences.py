@@ -23,8 +23,9 @@ from featx.errors import FeatxWarning
 from featx.evaluation import predictors
 from featx.reporting import cards, evidences
 from featx.reporting.evaluations import Evaluation
-from featx.reporting.evidences import Shown, evidence_of, legend
+from featx.reporting.evidences import Shown, caption, evidence_of, legend
 from featx.reporting.mistakes import Mistake, worst_mistakes
+from featx.reporting.wording import number
 from featx.testing import tiny_backbone
 from featx.testing_texts import tiny_text_backbone
 
@@ -203,6 +204,63 @@ def test_evidence_does_not_make_a_finished_model_silent(model: Model) -> None:
     assert found.predictors is not None
     assert found.predictors.features is not None
     assert (found.predictors.features.verbose, finished[0].verbose) == (False, True)
+
+
+@pytest.mark.parametrize("given", [{}, {"calibrate": "sigmoid"}], ids=str)
+def test_heads_trained_on_views_are_explained_by_the_picture_as_it_is(
+    model: Model, given: dict[str, Any]
+) -> None:
+    plain = model("logistic")
+    varied = featx.AugmentedClassifier(plain[0], plain[1], featx.Augment(rotation_range=20), n_views=3)
+    found = featx.evaluate(varied, noise(), LABELS, **FEW, **given)
+    mistakes = mistakes_of(found)
+    shown = evidence_of(found, mistakes)
+    assert shown.missing == {}
+    assert {each.note for each in shown.by_sample.values()} == {""}
+    assert found.predictors is not None
+    vectors = vectors_of(found)
+    for each in mistakes if not given else ():
+        one = shown.by_sample[each.sample]
+        scores = [fold.decision_function(vectors[[each.sample]])[0] for fold in found.predictors.models]
+        at = ["cat", "dog", "owl"].index(str(each.predicted))
+        assert one.method == "exact"
+        assert one.values.mean() == pytest.approx(scores[each.fold][at], abs=CLOSE)
+        assert all(abs(scores[other][at] - one.score) > CLOSE for other in {0, 1, 2} - {each.fold})
+    assert "views" not in " ".join(legend(shown, found))
+
+
+def test_means_over_views_are_explained_by_the_picture_alone_and_the_page_says_so(
+    model: Model, page_of: Callable[..., str]
+) -> None:
+    plain = model("logistic")
+    turns = featx.Augment(rotation_range=20)
+    varied = featx.AugmentedClassifier(plain[0], plain[1], turns, n_views=3, tta=True)
+    found = featx.evaluate(varied, noise(), LABELS, **FEW)
+    mistakes, vectors = mistakes_of(found), vectors_of(found)
+    shown = evidence_of(found, mistakes)
+    assert found.predictors is not None
+    for each in mistakes:
+        one, head = shown.by_sample[each.sample], found.predictors.models[each.fold].head_
+        at = head.classes_.tolist().index(each.predicted)
+        expected = head.decision_function(vectors[[each.sample]])[0][at]
+        assert (one.method, one.label) == ("exact", each.predicted)
+        assert one.values.mean() == pytest.approx(expected, abs=CLOSE)
+        assert caption(one) == f"decision value from the picture alone for {one.label}: {number(one.score)}"
+    page = page_of(found)
+    assert "the mean of each is the decision value from the picture alone below" in page
+    assert page.count("Predictions are means over views; the map is of the picture as it is") == 1
+
+
+def test_augmentations_that_a_fold_chose_are_explained(model: Model) -> None:
+    plain = model("logistic")
+    turns = featx.Augment(rotation_range=20)
+    varied = featx.AugmentedClassifier(plain[0], plain[1], turns, n_views=2, tta=True)
+    found = featx.evaluate(varied, noise(), LABELS, **FEW, param_grid={"augment": [None, turns]})
+    mistakes = mistakes_of(found)
+    shown = evidence_of(found, mistakes)
+    for each in mistakes:
+        alone = shown.by_sample[each.sample].score_name == "decision value from the picture alone"
+        assert alone == (found.fits[each.fold].params["augment"] is not None)
 
 
 def test_a_regression_is_explained(model: Model, page_of: Callable[..., str]) -> None:
