@@ -25,10 +25,11 @@ from featx.backbones.backbone import Backbone
 from featx.errors import DatasetError, ParameterError
 from featx.evaluation.columns import check_groups, check_labels
 from featx.features import ImageFeatures, TextFeatures
+from featx.finetuning.choosing import Choice
 from featx.finetuning.course import Course, EpochRecord
 from featx.finetuning.fitting import Request, fit_request
 from featx.finetuning.linear_head import LinearHead
-from featx.finetuning.settings import SEEDS, augment_of, boundary_of, check_parameters, tell_epoch
+from featx.finetuning.settings import SEEDS, augment_of, boundary_of, check_parameters, tell
 from featx.finetuning.tuned import TunedNetwork
 
 __all__ = ["FineTuneClassifier"]
@@ -39,8 +40,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
 
     First the head alone is fitted on frozen vectors, by scikit-learn; then head and network are trained from there, which keeps
     what the network knows better than beginning with a random head (LP-FT, Kumar et al. 2022). What lies before the frozen
-    boundary is computed once and kept, so an epoch costs what is trained. The weights that do best on a validation part are kept;
-    where no epoch does better than the frozen probe, that is the result, and :attr:`best_epoch_` is 0.
+    boundary is computed once and kept, so an epoch costs what is trained. The epoch that does best on a validation part is kept,
+    and behind it a head fitted anew on its vectors, where that is the better one. Where the validation part does not say by more
+    than one standard error that this beats the frozen probe, the probe is the result, and :attr:`best_epoch_` is 0.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         Of AdamW for the head and the last weights; `layer_decay` lowers it towards the input.
     warm_start_head : bool, default=True
         Begin with the frozen probe; False begins with a head of zeros.
+    refit_head : bool, default=True
+        Fit a head anew on the tuned vectors, by scikit-learn, and take it where the validation part says that it is better, or
+        where there is none.
     augment : Augment, dict or None, default=None
         Of pictures: every epoch sees a view of its own. What is frozen is then computed anew for each.
     batch_size : int, default=32
@@ -66,10 +71,10 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     weight_decay : float, default=0.01
         AdamW's, of kernels and matrices.
     validation_fraction : float or None, default=0.1
-        Share of the samples that is set aside to choose the epoch by, groups and copies kept together; where a class is too small
-        for it, more. None: nothing is, and the last epoch is kept.
+        Share of the samples that is set aside to choose by, groups and copies kept together; where a class is too small for it,
+        more. None: nothing is, and the last epoch is kept, whatever it is worth.
     patience : int or None, default=3
-        Stop after so many epochs without a better validation figure; None never does.
+        Stop after so many epochs that did no better on the validation part than an earlier one; None never does.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the training; "auto" takes bfloat16 where the hardware has it. Weights are float32 in any case.
     device : str, default="auto"
@@ -87,10 +92,13 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
     history_ : tuple of EpochRecord
-        For epoch 0, the start, and every epoch: ``loss``, ``validation_loss``, ``validation_balanced_accuracy``,
-        ``learning_rate``, ``seconds``.
+        For epoch 0, the start, and every epoch: ``loss``, ``validation_loss``, ``validation_refined_loss`` (by which the epoch is
+        chosen), ``validation_balanced_accuracy``, ``learning_rate``, ``seconds``.
     best_epoch_ : int
         The epoch whose weights were kept; 0 is the frozen probe.
+    choice_ : Choice
+        What was kept and why: ``network`` ("tuned" or "frozen"), ``head`` ("trained", "refitted" or "probe"), and of the
+        validation part ``n_validation``, the figures ``frozen`` and ``tuned``, and their ``gain`` with its standard error.
     n_iter_ : int
         Epochs trained.
     head_ : LinearHead
@@ -131,6 +139,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         epochs: int = 10,
         learning_rate: float = 1e-4,
         warm_start_head: bool = True,
+        refit_head: bool = True,
         augment: Augment | dict[str, Any] | None = None,
         batch_size: int = 32,
         class_weight: str | dict[Any, float] | None = "balanced",
@@ -149,6 +158,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.warm_start_head = warm_start_head
+        self.refit_head = refit_head
         self.augment = augment
         self.batch_size = batch_size
         self.class_weight = class_weight
@@ -208,6 +218,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = fitted.classes
         self.history_: tuple[EpochRecord, ...] = fitted.history
         self.best_epoch_ = fitted.best_epoch
+        self.choice_: Choice = fitted.choice
         self.n_iter_ = len(fitted.history) - 1
         self.head_: LinearHead = fitted.head
         self.n_trained_, self.n_frozen_ = fitted.n_trained, fitted.n_frozen
@@ -322,6 +333,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             augment=augment,
             class_weight=self.class_weight,
             warm_start_head=bool(self.warm_start_head),
+            refit_head=bool(self.refit_head),
             layer_decay=float(self.layer_decay),
             validation_fraction=self.validation_fraction,
             course=Course(
@@ -336,7 +348,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             precision=self.precision,
             device=self.device,
             checkpoints=self.checkpoints,
-            tell=tell_epoch if self.verbose else None,
+            tell=tell if self.verbose else None,
         )
 
     def _make_features(self) -> BackboneFeatures:

@@ -57,8 +57,9 @@ class EpochRecord:
         0 is the start.
     loss : float or None
         Mean over the training part, while it was trained on; None of the start.
-    validation_loss, validation_balanced_accuracy : float or None
-        None without a validation part. The loss is weighted by class as that of training is.
+    validation_loss, validation_refined_loss, validation_balanced_accuracy : float or None
+        None without a validation part. Losses are weighted by class as that of training is; the refined one, by which the epoch
+        is chosen, is :func:`featx.finetuning.judging.refined_loss`.
     learning_rate : float
         At the end of the epoch.
     seconds : float
@@ -67,6 +68,7 @@ class EpochRecord:
     epoch: int
     loss: float | None
     validation_loss: float | None
+    validation_refined_loss: float | None
     validation_balanced_accuracy: float | None
     learning_rate: float
     seconds: float
@@ -109,14 +111,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """The best weights, and how they were come by.
+    """The best weights of a training, and how they were come by.
 
     Parameters
     ----------
     head : StandardHead
+        As it was trained along.
     history : tuple of EpochRecord
     best_epoch : int
-        0 where nothing was better than the start; ``module`` then holds the weights that it came with.
+        0 where no epoch came to its end; ``module`` then holds the weights that it came with.
     """
 
     head: StandardHead

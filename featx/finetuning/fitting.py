@@ -1,4 +1,4 @@
-"""One fit, from a request to a tuned network: probe, split, frozen part, training."""
+"""One fit, from a request to a tuned network: probe, split, frozen part, training, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.utils.class_weight import compute_class_weight
-from threadpoolctl import threadpool_limits
 
 from featx import finetuning
 from featx._version import __version__
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
 from featx.errors import DeviceError, DeviceMemoryError, ParameterError
+from featx.evaluation.leaks import content_groups
+from featx.finetuning.choosing import Choice, Labelled, choose, fit_probe
 from featx.finetuning.course import Course, EpochRecord, Task
-from featx.finetuning.linear_head import LinearHead, StandardHead, without_dead_columns
+from featx.finetuning.linear_head import LinearHead, StandardHead
 from featx.finetuning.preparing import materials, plan_of, validation_part
 from featx.finetuning.schedule import weight_groups
 from featx.finetuning.splitting import Split, split_backbone
 from featx.finetuning.tuned import TunedNetwork
-from featx.heads import make_head
 from featx.inference.devices import cpu_threads, parse_device
 from featx.store.digest import Keys, digest_array, digest_json
 from featx.store.locate import default_cache_folder
@@ -54,7 +55,7 @@ class Request:
     augment : Augment or None
         None where nothing happens to pictures.
     class_weight : "balanced", dict or None
-    warm_start_head : bool
+    warm_start_head, refit_head : bool
     layer_decay : float
     validation_fraction : float or None
     course : Course
@@ -63,7 +64,7 @@ class Request:
     device : str
     checkpoints : "default", path or None
     tell : callable or None
-        Told of every epoch.
+        Told of every epoch, and of what is kept.
     """
 
     features: BackboneFeatures
@@ -72,13 +73,14 @@ class Request:
     augment: Augment | None
     class_weight: str | dict[Any, float] | None
     warm_start_head: bool
+    refit_head: bool
     layer_decay: float
     validation_fraction: float | None
     course: Course
     precision: str
     device: str
     checkpoints: str | os.PathLike[str] | None
-    tell: Callable[[EpochRecord], None] | None
+    tell: Callable[[EpochRecord | Choice], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,10 +91,13 @@ class Fitted:
     ----------
     classes : ndarray of shape (n_classes,)
     head : LinearHead
-        On vectors of the tuned network.
+        On vectors of what was kept.
     tuned : TunedNetwork
+        The network as it was, where that was kept.
     history : tuple of EpochRecord
     best_epoch : int
+        0 where the frozen network was kept.
+    choice : Choice
     n_trained, n_frozen : int
         Numbers in weights.
     """
@@ -102,6 +107,7 @@ class Fitted:
     tuned: TunedNetwork
     history: tuple[EpochRecord, ...]
     best_epoch: int
+    choice: Choice
     n_trained: int
     n_frozen: int
 
@@ -135,7 +141,9 @@ def fit_request(
         labels, groups, extraction.keys, request.validation_fraction, seed=seed
     )
     weights = compute_class_weight(request.class_weight, classes=classes, y=labels[training])
-    start = _start(request, extraction.vectors[training], labels[training], len(classes))
+    frozen = extraction.vectors
+    probe = fit_probe(frozen[training], labels[training], request.class_weight)
+    start = probe if request.warm_start_head else StandardHead.of_nothing(frozen[training], len(classes))
     verbose = request.tell is not None
     read, judged = materials(
         features,
@@ -172,21 +180,41 @@ def fit_request(
         validation=validation,
         class_weights=np.asarray(weights, dtype=np.float64),
     )
+    tell = request.tell or (lambda found: None)
     with _computing(device):
-        outcome = run(task, course, checkpoints, tell=request.tell or (lambda record: None), verbose=verbose)
-    tuned = TunedNetwork(
-        split,
-        request.boundary,
-        module.arrays() if outcome.best_epoch else None,
-        name=f"{split.backbone.name}-tuned",
-        card={"tuning": _card(request, course, labels, groups, len(validation), outcome)},
+        outcome = run(task, course, checkpoints, tell=tell, verbose=verbose)
+    arrays = module.arrays() if outcome.best_epoch else None
+
+    def network(arrays: dict[str, NDArray[Any]] | None, card: dict[str, Any]) -> TunedNetwork:
+        return TunedNetwork(split, request.boundary, arrays, name=f"{split.backbone.name}-tuned", card=card)
+
+    known = Labelled(
+        labels=labels,
+        codes=task.codes,
+        training=training,
+        validation=validation,
+        units=content_groups(extraction.keys) if groups is None else groups,
+        class_weight=request.class_weight,
+        class_weights=task.class_weights,
     )
+    head, choice = choose(
+        frozen,
+        None if arrays is None else _vectors(features, network(arrays, {}), samples),
+        probe.folded(),
+        outcome.head.folded(),
+        known,
+        refit=request.refit_head,
+    )
+    tell(choice)
+    best_epoch = outcome.best_epoch if choice.network == "tuned" else 0
+    card = {"tuning": _card(request, course, labels, groups, choice, best_epoch, len(outcome.history) - 1)}
     return Fitted(
         classes=classes,
-        head=outcome.head.folded(),
-        tuned=tuned,
+        head=head,
+        tuned=network(arrays if best_epoch else None, card),
         history=outcome.history,
-        best_epoch=outcome.best_epoch,
+        best_epoch=best_epoch,
+        choice=choice,
         n_trained=split.n_trainable,
         n_frozen=split.n_frozen,
     )
@@ -225,14 +253,12 @@ def _split(request: Request) -> Split:
         raise ParameterError(f"freeze_until={given!r}: {reason}") from error
 
 
-def _start(
-    request: Request, vectors: NDArray[np.float32], labels: NDArray[Any], n_classes: int
-) -> StandardHead:
-    if not request.warm_start_head:
-        return StandardHead.of_nothing(vectors, n_classes)
-    probe = make_head("logistic", class_weight=request.class_weight)
-    with threadpool_limits(1, user_api="blas"):
-        return StandardHead.of_probe(probe.fit(without_dead_columns(vectors), labels))
+def _vectors(features: BackboneFeatures, tuned: TunedNetwork, samples: Sequence[Any]) -> NDArray[np.float32]:
+    """Vectors (n, d) by the tuned network, on ONNX Runtime as predictions are."""
+    found: NDArray[np.float32] = (
+        clone(features).set_params(backbone=tuned.backbone()).fit(None).transform(samples)
+    )
+    return found
 
 
 @contextmanager
@@ -301,8 +327,9 @@ def _card(
     course: Course,
     labels: NDArray[Any],
     groups: NDArray[np.intp] | None,
-    n_validation: int,
-    outcome: Any,
+    choice: Choice,
+    best_epoch: int,
+    n_epochs: int,
 ) -> dict[str, Any]:
     """On what it was tuned, how, and how well; no sample is named."""
     names, counts = np.unique(labels, return_counts=True)
@@ -316,19 +343,23 @@ def _card(
             "layer_decay": request.layer_decay,
             "class_weight": str(request.class_weight),
             "warm_start_head": request.warm_start_head,
+            "refit_head": request.refit_head,
             "augment": None if request.augment is None else asdict(request.augment),
         },
-        "epochs_trained": len(outcome.history) - 1,
-        "best_epoch": outcome.best_epoch,
+        "epochs_trained": n_epochs,
+        "best_epoch": best_epoch,
+        "head": choice.head,
     }
-    if n_validation:
-        figures = ("validation_loss", "validation_balanced_accuracy")
+    if choice.frozen is not None and choice.tuned is not None:
         values["validation"] = {
-            "samples": n_validation,
-            "note": "The epoch was chosen on these samples, so the figure of the best one flatters a little.",
+            "samples": choice.n_validation,
+            "note": "The epoch was chosen on these samples, so the tuned figures flatter a little.",
             **{
-                when: {name: round(getattr(outcome.history[at], name), 4) for name in figures}
-                for when, at in (("frozen_probe", 0), ("tuned", outcome.best_epoch))
+                when: {
+                    "validation_loss": round(figures.loss, 4),
+                    "validation_balanced_accuracy": round(figures.balanced_accuracy, 4),
+                }
+                for when, figures in (("frozen_probe", choice.frozen), ("tuned", choice.tuned))
             },
         }
     return {key: value for key, value in values.items() if value is not None}

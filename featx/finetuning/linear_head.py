@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -62,13 +62,6 @@ class LinearHead:
         """Shape (n, n_classes)."""
         found: NDArray[np.float64] = softmax(self.logits(vectors), axis=1)
         return found
-
-    def loss(
-        self, vectors: NDArray[Any], codes: NDArray[np.intp], class_weights: NDArray[np.float64]
-    ) -> float:
-        """Mean log loss, weighted by class."""
-        each = -log_softmax(self.logits(vectors), axis=1)[np.arange(len(codes)), codes]
-        return float(np.average(each, weights=class_weights[codes]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

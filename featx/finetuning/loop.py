@@ -1,7 +1,8 @@
 """The training loop: batches through the trained part and a linear head, the best weights kept, the state kept against a kill.
 
 Nothing in it draws at random but the order of batches, which seed and epoch decide, so a run repeats, and goes on after a kill as
-if nothing had been. Epoch 0 is the start: where no epoch does better on the validation part, the start is what comes out.
+if nothing had been. The best epoch is the one of least refined loss on the validation part; whether it is better than the start
+is not asked here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from featx.errors import FeatxWarning
 from featx.finetuning.ahead import ahead
 from featx.finetuning.checkpoints import Checkpoints
 from featx.finetuning.course import Course, EpochRecord, Outcome, Task
+from featx.finetuning.judging import losses, refined_loss
 from featx.finetuning.linear_head import StandardHead
 from featx.finetuning.material import Material, runs_of
 from featx.finetuning.schedule import batch_order, rate_factor
@@ -147,7 +149,7 @@ class _Training:
         patience = self.course.patience
         waited = self.epoch - self.best_epoch
         if self.epoch >= self.course.epochs or (
-            patience is not None and len(self.task.validation) and waited >= patience
+            patience is not None and self.best_epoch and len(self.task.validation) and waited >= patience
         ):
             return False
         self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0, 0.0]
@@ -227,37 +229,45 @@ class _Training:
                 yield self.linear((whole - self.mean) / self.scale)
 
     def assess(self, *, loss: float | None, seconds: float) -> EpochRecord:
-        """Judge the weights as they are, keep them if they are the best, and note the epoch."""
-        figure, accuracy = self._validated() if len(self.task.validation) else (None, None)
+        """Judge the weights as they are, keep them if they are the best of a training, and note the epoch."""
+        figures = self._validated() if len(self.task.validation) else (None, None, None)
         record = EpochRecord(
             epoch=self.epoch,
             loss=loss,
-            validation_loss=figure,
-            validation_balanced_accuracy=accuracy,
+            validation_loss=figures[0],
+            validation_refined_loss=figures[1],
+            validation_balanced_accuracy=figures[2],
             learning_rate=self.optimizer.param_groups[-1]["lr"] if loss is not None else 0.0,
             seconds=round(seconds, 3),
         )
-        earlier = [r.validation_loss for r in self.history if r.validation_loss is not None]
+        refined = [one.validation_refined_loss for one in self.history[1:]]
         # Without a validation part the last weights are the best; equal figures are no reason to leave the earlier ones.
-        if figure is None or not earlier or figure < min(earlier):
+        if self.epoch and (
+            figures[1] is None or figures[1] < min((r for r in refined if r is not None), default=math.inf)
+        ):
             self.best_epoch, self.best = self.epoch, self._weights()
         self.history.append(record)
         return record
 
-    def _validated(self) -> tuple[float, float]:
+    def _validated(self) -> tuple[float, float, float]:
+        """Of the validation part the log loss, the same refined, and the balanced accuracy."""
         task, size = self.task, self.course.batch_size
         order = task.validation
         if task.validation_material.lengths is not None:
             order = order[np.argsort(task.validation_material.lengths[order], kind="stable")]
         batches = [order[at : at + size] for at in range(0, len(order), size)]
         with torch.no_grad():
-            logits = torch.cat(list(self._forward(task.validation_material, batches, 0))).double().cpu()
-        codes = task.codes[order]
-        each = torch.nn.functional.cross_entropy(logits, torch.from_numpy(codes), reduction="none").numpy()
-        right = logits.argmax(1).numpy() == codes
+            made = torch.cat(list(self._forward(task.validation_material, batches, 0)))
+        logits, codes = made.double().cpu().numpy(), task.codes[order]
+        weights = task.class_weights[codes]
+        right = logits.argmax(1) == codes
         recalls = [right[codes == code].mean() for code in np.unique(codes)]
-        figure = float(np.average(each, weights=task.class_weights[codes]))
-        return (figure if math.isfinite(figure) else math.inf), float(np.mean(recalls))
+        loss = float(np.average(losses(logits, codes), weights=weights))
+        return (
+            loss if math.isfinite(loss) else math.inf,
+            refined_loss(logits, codes, weights),
+            float(np.mean(recalls)),
+        )
 
     # --- weights, and the state against a kill ---
 
@@ -302,6 +312,4 @@ class _Training:
             self.linear.weight.detach().cpu().numpy().astype(np.float64),
             self.linear.bias.detach().cpu().numpy().astype(np.float64),
         )
-        if self.best_epoch == 0:
-            head = start
         return Outcome(head=head, history=tuple(self.history), best_epoch=self.best_epoch)

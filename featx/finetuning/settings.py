@@ -11,10 +11,11 @@ import numpy as np
 
 from featx.backbones.augment import Augment
 from featx.errors import ParameterError
+from featx.finetuning.choosing import Choice
 from featx.finetuning.course import EpochRecord
 from featx.inference.devices import parse_device
 
-__all__ = ["SEEDS", "augment_of", "boundary_of", "check_parameters", "tell_epoch"]
+__all__ = ["SEEDS", "augment_of", "boundary_of", "check_parameters", "tell"]
 
 SEEDS = 2**32
 """Seeds are below this."""
@@ -101,16 +102,36 @@ def augment_of(augment: Any) -> Augment | None:
     return found
 
 
-def tell_epoch(record: EpochRecord) -> None:
-    """A line about an epoch, on standard error."""
+def tell(found: EpochRecord | Choice) -> None:
+    """A line about an epoch, or about what is kept, on standard error."""
+    words = _of_epoch(found) if isinstance(found, EpochRecord) else _of_choice(found)
+    print(words, file=sys.stderr, flush=True)
+
+
+def _of_epoch(record: EpochRecord) -> str:
     values = asdict(record)
     words = [f"epoch {record.epoch}"]
     for name, title in (
         ("loss", "loss"),
         ("validation_loss", "validation loss"),
+        ("validation_refined_loss", "refined"),
         ("validation_balanced_accuracy", "balanced accuracy"),
     ):
         if values[name] is not None:
             words.append(f"{title} {values[name]:.4f}")
-    words.append(f"{record.seconds:.1f} s" if record.epoch else "the frozen start")
-    print(", ".join(words), file=sys.stderr, flush=True)
+    words.append(f"{record.seconds:.1f} s" if record.epoch else "the start")
+    return ", ".join(words)
+
+
+def _of_choice(choice: Choice) -> str:
+    kept = {
+        "trained": "kept: the tuned network with the head trained along",
+        "refitted": "kept: the tuned network with a head fitted anew",
+        "probe": "kept: the frozen network with its probe",
+    }[choice.head]
+    if choice.gain is None or choice.frozen is None or choice.tuned is None:
+        return kept
+    return (
+        f"{kept}. Validation loss {choice.tuned.loss:.4f} tuned, {choice.frozen.loss:.4f} frozen "
+        f"({choice.gain.value:+.4f} better, standard error {choice.gain.standard_error:.4f})"
+    )

@@ -12,11 +12,19 @@ from sklearn.pipeline import Pipeline
 
 from featx import Augment, Backbone, FineTuneClassifier, ImageFeatures, TextFeatures, make_head
 from featx.errors import FeatxWarning, ParameterError
+from featx.finetuning.judging import losses
 from featx.finetuning.preparing import validation_part
 from featx.testing import counted_rows
 
 Tuner = Callable[..., FineTuneClassifier]
 CLASSES = np.asarray(["ant", "bee", "wasp"])
+
+
+def mean_loss(
+    model: FineTuneClassifier, vectors: np.ndarray, codes: np.ndarray, class_weights: np.ndarray
+) -> float:
+    """Of the head on vectors, weighted by class."""
+    return float(np.average(losses(model.head_.logits(vectors), codes), weights=class_weights[codes]))
 
 
 # --- where it begins, and what is kept ---
@@ -54,8 +62,8 @@ def test_the_best_epoch_is_kept_and_later_ones_are_not_waited_for(
     network: str, pictures: list[np.ndarray], labels: np.ndarray, tuner: Tuner
 ) -> None:
     model = tuner(network, epochs=30, patience=2, learning_rate=0.02).fit(pictures, labels)
-    figures = [record.validation_loss for record in model.history_]
-    assert model.best_epoch_ == int(np.argmin(figures)) > 0
+    figures = [record.validation_refined_loss for record in model.history_]
+    assert model.best_epoch_ == 1 + int(np.argmin(figures[1:]))
     assert model.n_iter_ == model.best_epoch_ + 2 < 30
     assert [record.epoch for record in model.history_] == list(range(model.n_iter_ + 1))
 
@@ -64,7 +72,7 @@ def test_the_best_epoch_is_kept_and_later_ones_are_not_waited_for(
 def test_what_torch_validated_is_what_onnx_runtime_predicts(
     network: str, pictures: list[np.ndarray], labels: np.ndarray, freeze_until: str | None, tuner: Tuner
 ) -> None:
-    model = tuner(network, freeze_until=freeze_until).fit(pictures, labels)
+    model = tuner(network, freeze_until=freeze_until, refit_head=False).fit(pictures, labels)
     assert model.best_epoch_ > 0
     keys = ImageFeatures(network).fit(None).content_keys(pictures)
     training, validation = validation_part(labels, None, keys, 0.25, seed=0)
@@ -72,7 +80,7 @@ def test_what_torch_validated_is_what_onnx_runtime_predicts(
     weights = len(training) / (3 * counts)
     vectors = ImageFeatures(model.backbone_).fit(None).transform([pictures[i] for i in validation])
     codes = np.searchsorted(CLASSES, labels[validation])
-    found = model.head_.loss(vectors, codes, weights)
+    found = mean_loss(model, vectors, codes, weights)
     # The two kernels agree to about 1e-6; the issue asks for 1e-4.
     assert found == pytest.approx(model.history_[model.best_epoch_].validation_loss, abs=1e-4)
 
@@ -119,7 +127,7 @@ def test_the_frozen_part_of_another_fit_is_read_not_computed(
     tuner(network, freeze_until="stage2").fit(pictures, labels)
     with counted_rows() as rows:
         tuner(network, freeze_until="stage2", learning_rate=1e-3, epochs=4).fit(pictures[:40], labels[:40])
-    assert rows.n == 0
+    assert rows.n == 40 + 3  # vectors of the tuned network and its fixed samples: nothing of the frozen one
 
 
 def test_a_grid_over_boundaries_works_and_computes_each_frozen_row_once(
@@ -151,13 +159,13 @@ def test_it_is_a_step_of_a_pipeline(
 def test_texts_are_tuned_and_predicted_alike_by_torch_and_onnx_runtime(
     encoder: str, texts: list[str], labels: np.ndarray, freeze_until: float | None, tuner: Tuner
 ) -> None:
-    model = tuner(encoder, freeze_until=freeze_until).fit(texts, labels)
+    model = tuner(encoder, freeze_until=freeze_until, refit_head=False).fit(texts, labels)
     assert model.best_epoch_ > 0
     keys = TextFeatures(encoder).fit(None).content_keys(texts)
     training, validation = validation_part(labels, None, keys, 0.25, seed=0)
     weights = len(training) / (3 * np.unique(labels[training], return_counts=True)[1])
     vectors = TextFeatures(model.backbone_).fit(None).transform([texts[i] for i in validation])
-    found = model.head_.loss(vectors, np.searchsorted(CLASSES, labels[validation]), weights)
+    found = mean_loss(model, vectors, np.searchsorted(CLASSES, labels[validation]), weights)
     assert found == pytest.approx(model.history_[model.best_epoch_].validation_loss, abs=1e-4)
 
 
@@ -190,14 +198,13 @@ def test_a_real_network_is_tuned_on_photographs_and_predicts_what_torch_validate
         for p in sorted((data / "hymenoptera_small" / kind).glob("*.jpg"))[:20]
     ]
     y = np.repeat(["ant", "bee"], 20)
-    model = tuner(reference, freeze_until="stage2", epochs=1, learning_rate=1e-4, batch_size=10).fit(
-        photographs, y
-    )
-    keys = ImageFeatures(reference).fit(None).content_keys(photographs)
-    _, validation = validation_part(y, None, keys, 0.25, seed=0)
-    vectors = ImageFeatures(model.backbone_).fit(None).transform([photographs[i] for i in validation])
-    found = model.head_.loss(vectors, (y[validation] == "bee").astype(int), np.ones(2))
-    assert found == pytest.approx(model.history_[model.best_epoch_].validation_loss, abs=1e-4)
+    model = tuner(
+        reference, freeze_until="stage2", epochs=1, learning_rate=1e-4, batch_size=10, refit_head=False
+    ).fit(photographs, y)
+    start, end = model.history_
+    assert model.choice_.frozen.loss == pytest.approx(start.validation_loss, abs=1e-4)
+    assert model.choice_.tuned.loss == pytest.approx(end.validation_loss, abs=1e-4)
+    assert end.validation_loss != start.validation_loss
     assert model.n_trained_ > model.n_frozen_ > 0
 
 
@@ -209,6 +216,6 @@ def test_bfloat16_arithmetic_keeps_weights_in_float32_and_stays_near(
         for precision in ("float32", "bfloat16")
     )
     assert rounded.head_.weight.dtype == np.float64
-    losses = [[record.validation_loss for record in each.history_] for each in (exact, rounded)]
-    assert losses[0] != losses[1]
-    np.testing.assert_allclose(*losses, rtol=0.05)  # 8 bits of mantissa
+    found = [[record.validation_loss for record in each.history_] for each in (exact, rounded)]
+    assert found[0] != found[1]
+    np.testing.assert_allclose(*found, rtol=0.05)  # 8 bits of mantissa

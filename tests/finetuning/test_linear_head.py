@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
+from featx.finetuning.judging import losses
 from featx.finetuning.linear_head import StandardHead, without_dead_columns
 from featx.heads import make_head
 
@@ -28,7 +29,7 @@ def test_the_head_of_a_probe_predicts_as_the_probe(vectors: NDArray[np.float32],
     # float64 throughout, summed in another order
     np.testing.assert_allclose(head.probabilities(vectors), probe.predict_proba(vectors), atol=1e-7)
     assert head.weight.shape == (n_classes, 12)
-    assert head.loss(vectors, y, np.ones(n_classes)) == pytest.approx(
+    assert losses(head.logits(vectors), y).mean() == pytest.approx(
         log_loss(y, probe.predict_proba(vectors)), abs=1e-6
     )
     if n_classes == 2:
