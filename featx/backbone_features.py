@@ -23,7 +23,8 @@ from featx.errors import FeatxWarning, ParameterError, SampleError, SpaceMismatc
 from featx.inference.batching import Batching
 from featx.inference.contents import content_keys
 from featx.inference.devices import Device, cpu_threads, parse_device, resolve_device
-from featx.inference.extract import Extraction, Plan, extract
+from featx.inference.extract import Extraction, extract
+from featx.inference.plan import Plan
 from featx.inference.reading import Source
 from featx.inference.runtime import Session, session_pool
 from featx.progress import progress_bar

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import View
 from featx.errors import ParameterError, SampleError
-from featx.inference.extract import Extraction, Plan, extract
+from featx.inference.extract import Extraction, extract
 from featx.inference.fitted_pixels import FITTED_BYTES, FittedPixels
+from featx.inference.plan import Plan
 from featx.inference.reading import ImageSource
 from featx.progress import progress_bar
 

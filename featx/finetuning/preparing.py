@@ -22,9 +22,9 @@ from featx.finetuning.material import CachedRows, LivePixels, Material, Texts
 from featx.finetuning.rows import FileRows, StoredRows, many_rows
 from featx.finetuning.splitting import Split
 from featx.inference.batching import Batching
-from featx.inference.extract import Plan
 from featx.inference.fitted_pixels import FittedPixels
 from featx.inference.lanes import Job
+from featx.inference.plan import Plan
 from featx.inference.reading import ImageSource
 from featx.inference.runtime import Session
 from featx.progress import progress_bar

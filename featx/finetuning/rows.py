@@ -20,7 +20,8 @@ from featx.finetuning.frozen import boundary_spaces, flattened, open_frozen
 from featx.finetuning.scratch import ScratchFolder
 from featx.finetuning.splitting import Split
 from featx.inference.batching import Batching
-from featx.inference.extract import Plan, extract
+from featx.inference.extract import extract
+from featx.inference.plan import Plan
 from featx.inference.runtime import Session, session_pool
 from featx.store.digest import Keys
 

@@ -7,17 +7,15 @@ a file. Nothing is decoded into network input, and no session is opened.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import SampleError
-from featx.inference.reading import Source, unreadable_path
-from featx.inputs.frames import stat_file
-from featx.inputs.samples import DigestSample
-from featx.store.digest import DIGEST_BYTES, Keys, digest_text
+from featx.inference.known import known_keys
+from featx.inference.reading import Source
+from featx.store.digest import Keys
 from featx.store.files import FileDigests
 
 __all__ = ["content_keys"]
@@ -49,28 +47,12 @@ def content_keys(
     errors : dict of int to SampleError
         Why, by index.
     """
-    keys = np.zeros((len(samples), DIGEST_BYTES), dtype=np.uint8)
-    errors: dict[int, SampleError] = {}
-    paths: list[int] = []
-    others: list[int] = []
-    for i, sample in enumerate(samples):
-        if isinstance(sample, DigestSample):
-            keys[i] = np.frombuffer(sample.key, dtype=np.uint8)
-        elif isinstance(sample, SampleError):
-            errors[i] = sample
-        elif isinstance(sample, str) and not source.strings_are_paths:
-            keys[i] = np.frombuffer(digest_text(sample), dtype=np.uint8)
-        else:
-            (paths if isinstance(sample, str | Path) else others).append(i)
-    if paths:
-        of_paths = np.asarray(paths, dtype=np.intp)
-        found, known, identities = files.lookup([samples[i] for i in paths], look=stat_file)
-        keys[of_paths[known]] = found[known]
-        for i in of_paths[~identities.any(axis=1)].tolist():  # what cannot be looked at is not opened
-            errors[i] = unreadable_path(samples[i])
-        others += of_paths[~known & identities.any(axis=1)].tolist()
-    if others:
-        _read(samples, source, np.sort(np.asarray(others, dtype=np.intp)), keys, errors, n_workers)
+    found = known_keys(samples, files, strings_are_paths=source.strings_are_paths)
+    keys, errors = found.keys, found.errors
+    unread = ~found.known
+    unread[list(errors)] = False  # what cannot be looked at is not opened
+    if unread.any():
+        _read(samples, source, np.flatnonzero(unread), keys, errors, n_workers)
     named = {
         i: type(error)(error.message, index=i, name=source.name_of(samples[i], i))
         for i, error in sorted(errors.items())
