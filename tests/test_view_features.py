@@ -19,6 +19,7 @@ from featx.backbones.augment import View
 from featx.errors import ParameterError, SampleError, UnreadableSampleError
 from featx.inference.reading import ImageSource
 from featx.inputs import images
+from featx.inputs.resizing import fit
 from featx.inputs.views import _draw, augmented
 from featx.store.digest import digest_array, digest_bytes
 from featx.testing import counted_rows, tiny_backbone
@@ -99,7 +100,7 @@ def test_vectors_of_a_view_are_those_of_its_pixels(
 ) -> None:
     features.fit(None)
     _, found = extract_views(features, pictures, views(2))
-    fitted = [images.fit(rgb, features.backbone_.pixels()) for rgb in pictures]
+    fitted = [fit(rgb, features.backbone_.pixels()) for rgb in pictures]
     for column, view in enumerate(views(2), 1):
         made = [augmented(p, view, digest_array(rgb)) for p, rgb in zip(fitted, pictures, strict=True)]
         # The network resizes nothing that has its size already; batches of another size move float32 sums.

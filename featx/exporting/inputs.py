@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import PreprocessError
-from featx.inputs.images import fit
+from featx.inputs.resizing import fit
 
 __all__ = ["ImageInputs", "TextInputs"]
 

@@ -26,7 +26,8 @@ from featx.inference.fitted_pixels import FittedPixels
 from featx.inference.lanes import Job
 from featx.inference.windows import Windows, WindowSize
 from featx.inputs.frames import Frame, parse_frame, stat_file
-from featx.inputs.images import canonical, decode, fit
+from featx.inputs.images import canonical, decode
+from featx.inputs.resizing import fit
 from featx.inputs.samples import sample_name
 from featx.inputs.slices import frame_beside_file
 from featx.inputs.views import augmented

@@ -61,7 +61,7 @@ def reading() -> Iterator[Any]:
         import pydicom.pixels
     except ImportError as error:
         raise MissingExtraError('DICOM files are read with pydicom: pip install "featx[medical]".') from error
-    if not warnings.filters or warnings.filters[0] != _FILTER:  # see featx.inputs.images for the way
+    if not warnings.filters or warnings.filters[0] != _FILTER:  # see featx.inputs.pil_guards for the way
         warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
     logger = logging.getLogger("pydicom")
     if _QUIET not in logger.filters:

@@ -1,68 +1,44 @@
 """One image source -> the uint8 RGB pixels that a network takes.
 
-Owns featx's pixel rules: every source meets the same definition, in this order.
+Owns the order in which featx's pixel rules meet every source:
 
-1. Encoded bytes are decoded; of an animation or a multi-page file, the first frame unless another is named.
-   EXIF orientation is applied, also to a PIL image that carries one. Values of more than 8 bits, and what DICOM,
-   NIfTI and MGZ files hold, become 8-bit grey through a window.
-2. Palettes are resolved; alpha, in whichever form, is composited on ``preprocess.background``; CMYK becomes
-   RGB as PIL converts it (JPEG's inverted CMYK, as Adobe writes it, is read as such); grey and 1-bit fill
-   three channels.
-3. Resize and centre crop, pixel for pixel those of the PIL-backed image processors of transformers 5. A picture
-   whose file says that its pixels are oblong is resized as if they were square.
+1. Encoded bytes are decoded, as :mod:`featx.inputs.pil_guards` lets PIL do it, or :mod:`featx.inputs.medical`; of an animation or
+   a multi-page file, the first frame unless another is named.
+2. What was decoded, also a PIL image or an array, becomes upright 8-bit RGB or grey, see :mod:`featx.inputs.modes`. Values of
+   more than 8 bits, and what DICOM, NIfTI and MGZ files hold, become grey through a window.
+3. That is resized and cropped to what the network takes, see :mod:`featx.inputs.resizing`. A picture whose file says that its
+   pixels are oblong is resized as if they were square. Grey fills three channels.
 
-Refuses what has no single picture in 8 bits: without a window 16-bit and float pixels. No message quotes what a file
-holds. Never loosens PIL's guards against truncated files and decompression bombs, and changes no PIL setting.
+Refuses what has no single picture in 8 bits: without a window 16-bit and float pixels.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import re
-import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from featx.backbones.preprocess import RESAMPLES, ImagePreprocess
+from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
 from featx.inputs.frames import Frame
 from featx.inputs.medical import is_medical, read_medical
-from featx.inputs.refusals import (
-    NEEDS_WINDOW,
-    NO_DEEP_COLOUR,
-    array_problem,
-    depth_problem,
-    looks_like,
-    tiff_type,
+from featx.inputs.modes import orientation, plain_image, windowed_pixels
+from featx.inputs.pil_guards import (
+    FORMATS,
+    REMOVE,
+    as_unreadable,
+    ignore_pil_warnings,
+    loading_lock,
+    refuse_bomb,
 )
-from featx.inputs.values import Values, linear, pixels_of, refuse_no_number
+from featx.inputs.refusals import array_problem, depth_problem
+from featx.inputs.resizing import fit, resize_and_crop, resized_size
+from featx.inputs.values import Values, pixels_of, refuse_no_number
 
-__all__ = ["FORMATS", "canonical", "count_pages", "decode", "fit", "write_png"]
-
-# Not PIL's whole list: EPS would start Ghostscript, and formats without a signature accept any bytes.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-
-_REMOVE = 'Remove it, or pass on_error="nan".'
-# PIL's own default limit (a quarter GiB of RGB), for what a resize would make of a very long, thin image.
-_LARGEST_RESIZED_PX = 89_478_485
-
-# EXIF orientation (TIFF tag 0x0112, value 1 to 8) -> what makes the image upright; 5 to 8 swap the edges.
-_ORIENTATION_TAG = 0x0112
-_PHOTOMETRIC_TAG = 0x0106  # of TIFF; 0 is WhiteIsZero, which PIL minds in 8 bits only
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+__all__ = ["canonical", "count_pages", "decode", "write_png"]
 
 
 def decode(
@@ -103,7 +79,7 @@ def decode(
         If it takes a package of the extra ``medical`` that is not installed.
     """
     if not data:
-        raise UnreadableSampleError(f"empty file (0 bytes). {_REMOVE}", index=index, name=name)
+        raise UnreadableSampleError(f"empty file (0 bytes). {REMOVE}", index=index, name=name)
     if is_medical(data):
         try:
             values = read_medical(data, frame)
@@ -111,33 +87,30 @@ def decode(
         except SampleError as error:
             raise type(error)(error.message, index=index, name=name) from error.__cause__
         height, width = values.square_size
-        square = _resized_size(height, width, preprocess) or (height, width)
-        return _fitted(grey_or_rgb, square, preprocess, name=name, index=index)
-    _ignore_pil_warnings()
+        square = resized_size(height, width, preprocess) or (height, width)
+        return resize_and_crop(grey_or_rgb, square, preprocess, name=name, index=index)
+    ignore_pil_warnings()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             if frame is not None:
                 _seek(opened, frame)
-            _refuse_bomb(opened.size)
+            refuse_bomb(opened.size)
             problem = depth_problem(opened, data)
             if problem is not None:
                 opened.load()
-                return fit(_shown(opened, problem, preprocess), preprocess, name=name, index=index)
+                return fit(windowed_pixels(opened, problem, preprocess), preprocess, name=name, index=index)
             target = _draft(opened, preprocess) if preprocess.decode == "draft" else None
             opened.load()
-            image = _plain(opened, preprocess)
+            image = plain_image(opened, preprocess)
     except SampleError as error:
         raise type(error)(error.message, index=index, name=name) from error.__cause__
     except MemoryError:
         raise
-    except Exception as error:
-        # PIL's decoders raise whatever their parsing meets: OSError, SyntaxError, ValueError, struct.error
-        raise UnreadableSampleError(
-            f"not a readable image ({_reason(error, data)}). {_REMOVE}", index=index, name=name
-        ) from error
+    except Exception as error:  # whatever PIL's decoders raise
+        raise as_unreadable(error, data, name=name, index=index) from error
     if target is None:
-        target = _resized_size(image.height, image.width, preprocess)
-    return _fitted(image, target, preprocess, name=name, index=index)
+        target = resized_size(image.height, image.width, preprocess)
+    return resize_and_crop(image, target, preprocess, name=name, index=index)
 
 
 def canonical(
@@ -175,7 +148,7 @@ def canonical(
         if source.ndim == 3 and source.shape[2] == 3:
             return np.ascontiguousarray(source)
         if source.ndim == 3 and source.shape[2] == 4:
-            return np.asarray(_plain(Image.fromarray(source, "RGBA"), preprocess))
+            return np.asarray(plain_image(Image.fromarray(source, "RGBA"), preprocess))
         grey = source.reshape(source.shape[:2])
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)  # (h, w, 3)
     if not isinstance(source, Image.Image):
@@ -185,50 +158,22 @@ def canonical(
             name=name,
         )
     problem = depth_problem(source, b"")
-    _ignore_pil_warnings()
+    ignore_pil_warnings()
     try:
-        # The same lazily opened image may stand twice in X, and loading moves its file's position.
-        with _LOADING[id(source) % len(_LOADING)]:
+        with loading_lock(source):
             source.load()
         if problem is not None:
-            return _shown(source, problem, preprocess)
-        image = _plain(source, preprocess)
+            return windowed_pixels(source, problem, preprocess)
+        image = plain_image(source, preprocess)
     except SampleError as error:
         raise type(error)(error.message, index=index, name=name) from error.__cause__
     except MemoryError:
         raise
-    except Exception as error:  # whatever PIL's decoders raise, as in decode
-        raise UnreadableSampleError(
-            f"not a readable image ({_reason(error, b'')}). {_REMOVE}", index=index, name=name
-        ) from error
+    except Exception as error:  # whatever PIL's decoders raise
+        raise as_unreadable(error, b"", name=name, index=index) from error
     if image.mode != "RGB":
         image = image.convert("RGB")
     return np.asarray(image)
-
-
-def fit(
-    rgb: np.ndarray, preprocess: ImagePreprocess, *, name: str = "", index: int | None = None
-) -> np.ndarray:
-    """Resize and crop full-size pixels as `preprocess` says.
-
-    Parameters
-    ----------
-    rgb : ndarray of shape (h, w, 3), uint8
-        As :func:`canonical` returns it.
-
-    Returns
-    -------
-    pixels : ndarray of shape (h', w', 3), uint8
-
-    Raises
-    ------
-    SampleError
-        If keeping the aspect of a very long, thin image would take more than 89 megapixels.
-    """
-    target = _resized_size(rgb.shape[0], rgb.shape[1], preprocess)
-    if target in (None, rgb.shape[:2]) and preprocess.crop in (None, rgb.shape[:2]):
-        return rgb
-    return _fitted(Image.fromarray(rgb, "RGB"), target, preprocess, name=name, index=index)
 
 
 def count_pages(data: bytes) -> int:
@@ -239,33 +184,12 @@ def count_pages(data: bytes) -> int:
     UnreadableSampleError
         It is no image.
     """
-    _ignore_pil_warnings()
+    ignore_pil_warnings()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             return int(getattr(opened, "n_frames", 1))
-    except Exception as error:  # whatever PIL's decoders raise, as in decode
-        raise UnreadableSampleError(f"not a readable image ({_reason(error, data)}). {_REMOVE}") from error
-
-
-def _shown(image: Image.Image, problem: str, preprocess: ImagePreprocess) -> np.ndarray:
-    """A loaded image of values through the window, upright; uint8 (h, w, 3)."""
-    bits, signed = tiff_type(image)
-    small = image.mode == "L" and signed
-    if not small and image.mode != "F" and not image.mode.startswith("I"):
-        raise SampleError(f"{problem}: {NO_DEEP_COLOUR}.")
-    if not small and preprocess.window is None:
-        raise SampleError(f"{problem}: {NEEDS_WINDOW}.")
-    method = _UPRIGHT.get(_orientation(image))
-    stored = np.asarray(image if method is None else image.transpose(method))
-    if small:  # PIL has no modes for these two; the bits are right
-        stored = stored.view(np.int8)
-    elif image.mode == "I" and bits == 32 and not signed:
-        stored = stored.view(np.uint32)
-    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
-    # Signed 8 bits are a picture as they stand, as they are in DICOM: from the least that they hold to the most.
-    values = Values(stored=stored, own=linear(-128, 127) if small else None, inverted=white_is_zero)
-    grey = pixels_of(refuse_no_number(values), preprocess.window)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    except Exception as error:  # whatever PIL's decoders raise
+        raise as_unreadable(error, data) from error
 
 
 def _seek(image: Image.Image, frame: Frame) -> None:
@@ -280,62 +204,6 @@ def _seek(image: Image.Image, frame: Frame) -> None:
     image.seek(frame.index)
 
 
-def _new_locks() -> tuple[threading.Lock, ...]:
-    return tuple(threading.Lock() for _ in range(64))
-
-
-_LOADING = _new_locks()
-
-
-def _forget_after_fork() -> None:
-    """In a forked child: a lock that a thread of the parent held would never be free again."""
-    global _LOADING
-    _LOADING = _new_locks()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-def _fitted(
-    image: Image.Image,
-    target: tuple[int, int] | None,
-    preprocess: ImagePreprocess,
-    *,
-    name: str,
-    index: int | None,
-) -> np.ndarray:
-    """Resize an upright image of mode RGB or L to `target` (height, width), crop, and give three channels.
-
-    Grey is resized as one channel: PIL treats channels alike, so the pixels are those of three equal ones.
-    """
-    if target is not None and target != (image.height, image.width):
-        if target[0] * target[1] > _LARGEST_RESIZED_PX:
-            raise SampleError(
-                f"{image.width} x {image.height} pixels would be resized to {target[1]:,} x {target[0]:,}, "
-                f"more than {_LARGEST_RESIZED_PX:,} in all. Crop it first, or give size=(height, width).",
-                index=index,
-                name=name,
-            )
-        image = image.resize((target[1], target[0]), Image.Resampling(RESAMPLES.index(preprocess.resample)))
-    if preprocess.crop is not None and preprocess.crop != (image.height, image.width):
-        height, width = preprocess.crop
-        # Floors also where the image is smaller, as transformers does; PIL fills the outside with zeros.
-        top, left = (image.height - height) // 2, (image.width - width) // 2
-        image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _resized_size(height: int, width: int, preprocess: ImagePreprocess) -> tuple[int, int] | None:
-    """(height, width) after the resize, as transformers' ``get_resize_output_image_size`` rounds it."""
-    size = preprocess.size
-    if size is None or isinstance(size, tuple):
-        return size
-    short, long = sorted((height, width))
-    longer = max(1, int(size * long / short))
-    return (longer, size) if width <= height else (size, longer)
-
-
 def _draft(image: Image.Image, preprocess: ImagePreprocess) -> tuple[int, int] | None:
     """Let a JPEG that is not loaded yet decode smaller; the (height, width) to resize it to, None if exact.
 
@@ -344,73 +212,13 @@ def _draft(image: Image.Image, preprocess: ImagePreprocess) -> tuple[int, int] |
     """
     if image.format not in ("JPEG", "MPO"):
         return None
-    sideways = _orientation(image) >= 5
+    sideways = orientation(image) >= 5
     height, width = (image.width, image.height) if sideways else (image.height, image.width)
-    target = _resized_size(height, width, preprocess)
+    target = resized_size(height, width, preprocess)
     if target is None:
         return None
     image.draft(None, (2 * target[0], 2 * target[1]) if sideways else (2 * target[1], 2 * target[0]))
     return target
-
-
-def _plain(image: Image.Image, preprocess: ImagePreprocess) -> Image.Image:
-    """A loaded image of any mode, upright, as mode RGB, or L where it is grey."""
-    method = _UPRIGHT.get(_orientation(image))  # after loading: PIL turns TIFFs itself and clears the tag
-    if method is not None:
-        image = image.transpose(method)
-    if image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        ground = Image.new("RGBA", rgba.size, (*preprocess.background, 255))
-        return Image.alpha_composite(ground, rgba).convert("RGB")
-    if image.mode in ("RGB", "L"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none or the metadata is corrupt."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # metadata never makes pixels unreadable, and PIL's parser raises many types
-        return 1
-    return value if isinstance(value, int) and value in _UPRIGHT else 1
-
-
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    """Refuse what PIL only warns of: sizes between its limit and twice its limit."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and size[0] * size[1] > limit:
-        raise Image.DecompressionBombError(f"{size[0]:,} x {size[1]:,}")
-
-
-def _reason(error: Exception, data: bytes) -> str:
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return (
-            f"a decompression bomb by PIL's guard of {Image.MAX_IMAGE_PIXELS:,} pixels: {error}; "
-            "a large image that you trust can be made smaller first"
-        )
-    if isinstance(error, Image.UnidentifiedImageError):
-        return f"{looks_like(data)}; featx reads {', '.join(FORMATS)}, DICOM, NIfTI, MGZ"
-    if "truncated" in str(error).lower():
-        return f"truncated after {len(data):,} bytes" if data else "truncated"
-    words = re.sub(
-        r"""b?['"].*['"]""", "...", str(error), flags=re.DOTALL
-    )  # where PIL quotes bytes of the file
-    return f"{type(error).__name__}: {words}"
-
-
-# (action, message, category, module, line) as in warnings.filters: PIL's modules, UserWarning only.
-_PIL_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
-
-
-def _ignore_pil_warnings() -> None:
-    """Keep PIL's remarks on odd metadata from the user, and from failing a decode under ``-W error``.
-
-    ``warnings.catch_warnings`` is not safe in threads: one filter for PIL's modules is put first and stays.
-    """
-    filters = warnings.filters
-    if not filters or filters[0] != _PIL_FILTER:
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:

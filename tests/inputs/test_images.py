@@ -24,7 +24,8 @@ from PIL import Image, ImageFile
 from featx.backbones.feature_space import RULES
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import SampleError, UnreadableSampleError
-from featx.inputs.images import canonical, decode, fit
+from featx.inputs.images import canonical, decode
+from featx.inputs.resizing import fit
 
 AS_IS = ImagePreprocess(size=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 IMAGENET = ImagePreprocess.imagenet()
@@ -535,9 +536,9 @@ def test_a_child_forked_while_an_image_is_loading_loads_images() -> None:
 import contextlib, os, signal
 from PIL import Image
 from featx.backbones.preprocess import ImagePreprocess
-from featx.inputs import images
+from featx.inputs import images, pil_guards
 with contextlib.ExitStack() as held:
-    for lock in images._LOADING:
+    for lock in pil_guards._LOADING:
         held.enter_context(lock)
     child = os.fork()
     if child == 0:

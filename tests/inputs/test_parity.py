@@ -13,7 +13,8 @@ from PIL import Image
 
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.processors import PROCESSORS
-from featx.inputs.images import canonical, decode, fit
+from featx.inputs.images import canonical, decode
+from featx.inputs.resizing import fit
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 
