@@ -23,6 +23,7 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, make_features, placed
 from featx.errors import DatasetError, LeakWarning, ParameterError, SampleError
+from featx.evaluation.bootstrap import Estimate
 from featx.evaluation.evaluate import compare
 from featx.evaluation.folds import inner_folds
 from featx.evaluation.leaks import TRAIN, content_groups, group_leaks
@@ -51,7 +52,7 @@ class Tuning:
     classifier : FineTuneClassifier
         Fitted.
     comparison : Comparison
-        ``"frozen"`` and ``"tuned"`` on the held-out parts, with intervals and paired differences.
+        ``"frozen"`` and ``"tuned"`` on the held-out parts or folds, with intervals and paired differences.
     n_train : int
         Samples tuned on, those that chose the epoch included.
     folder : Path or None
@@ -63,11 +64,18 @@ class Tuning:
     n_train: int
     folder: Path | None
 
+    @property
+    def gain(self) -> Estimate:
+        """How far tuned is ahead of frozen in the headline figure, with its interval."""
+        return self.comparison.difference("tuned", "frozen")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``featx finetune --json`` prints them."""
         return {
             "n_train": self.n_train,
             "best_epoch": self.classifier.best_epoch_,
+            "choice": asdict(self.classifier.choice_),
+            "gain": self.gain.to_dict(),
             "n_trained_weights": self.classifier.n_trained_,
             "n_frozen_weights": self.classifier.n_frozen_,
             "history": [asdict(record) for record in self.classifier.history_],
@@ -82,6 +90,7 @@ def finetune(
     out: str | os.PathLike[str] | None = None,
     backbone: str | os.PathLike[str] | Backbone | None = None,
     features: Mapping[str, Any] | None = None,
+    folds: int | None = None,
     ignore_split: bool = False,
     overwrite: bool = False,
     verbose: bool = False,
@@ -90,7 +99,8 @@ def finetune(
     """Tune a backbone on a data set, and judge it beside the frozen one.
 
     With a split, the part ``train`` is tuned on and the other parts are judged. Without one a fifth is held out, groups and
-    copies kept together. The frozen backbone's head is fitted on the same training part, all of it.
+    copies kept together. With `folds` every sample is judged by a backbone that was tuned without it, and the one that is given
+    and written is tuned on all of them. The frozen backbone's head is fitted on the same training part, all of it.
 
     Parameters
     ----------
@@ -102,8 +112,11 @@ def finetune(
         None is the default of the modality.
     features : dict, optional
         Further parameters of the features transformer: ``tap``, ``pooling``, ``cache``, ``max_length`` ...
+    folds : int, optional
+        Judge in so many folds over all samples, groups and copies kept together, whatever their split. Takes as many trainings
+        more.
     ignore_split : bool
-        Hold out a fifth of all rows, whatever their split.
+        Hold out a fifth of all samples, whatever their split.
     overwrite : bool
         Replace a backbone that featx wrote at ``out``.
     verbose : bool
@@ -141,24 +154,58 @@ def finetune(
     probe = Pipeline([("features", transformer), ("head", make_head("logistic"))])
     with _placing(dataset):
         keys = clone(transformer).fit(None).content_keys(dataset.samples)
-    split = _split(dataset, labels, keys, ignore_split=ignore_split, seed=classifier.random_state or 0)
+    if folds is None:
+        split = _split(dataset, labels, keys, ignore_split=ignore_split, seed=classifier.random_state or 0)
+        found, n_train = _judged_apart(classifier, probe, dataset, split, keys), int((split == TRAIN).sum())
+    else:
+        found, n_train = _judged_in_folds(classifier, probe, dataset, folds, verbose=verbose), len(dataset)
+    folder = None
+    if target is not None:
+        card = {"held_out" if folds is None else "folds": _figures(found)}
+        folder = classifier.save_backbone(target, overwrite=overwrite, card=card)
+    return Tuning(classifier=classifier, comparison=found, n_train=n_train, folder=folder)
+
+
+def _judged_apart(
+    classifier: FineTuneClassifier,
+    probe: Pipeline,
+    dataset: Dataset,
+    split: NDArray[Any],
+    keys: NDArray[np.uint8],
+) -> Comparison:
+    """Both fitted on the part ``train``, and judged on the others."""
     training = np.flatnonzero(split == TRAIN)
     known = _rows(dataset, training)
     with _placing(known):
-        classifier.fit(known.samples, labels[training], groups=known.groups)
-        probe.fit(known.samples, labels[training])
+        classifier.fit(known.samples, np.asarray(known.labels), groups=known.groups)
+        probe.fit(known.samples, known.labels)
     held_out = _rows(replace(dataset, split=split), np.flatnonzero((split != TRAIN) & (split != "")))
     with _placing(held_out):
-        found = compare(
+        return compare(
             {"frozen": probe, "tuned": classifier.to_pipeline()},
             held_out,
             cv="prefit",
             training_keys=np.unique(keys[training], axis=0),
         )
-    folder = None
-    if target is not None:
-        folder = classifier.save_backbone(target, overwrite=overwrite, card={"held_out": _figures(found)})
-    return Tuning(classifier=classifier, comparison=found, n_train=len(training), folder=folder)
+
+
+def _judged_in_folds(
+    classifier: FineTuneClassifier, probe: Pipeline, dataset: Dataset, folds: int, *, verbose: bool
+) -> Comparison:
+    """Clones of both judged in folds; the classifier is then fitted on everything."""
+    with _placing(dataset):
+        found = compare(
+            {"frozen": probe, "tuned": classifier},
+            replace(dataset, split=None),
+            cv=folds,
+            # Thresholds are chosen in folds inside of the folds, each of which would be a training.
+            at_specificity=None,
+            at_sensitivity=None,
+            random_state=classifier.random_state or 0,
+            verbose=verbose,
+        )
+        classifier.fit(dataset.samples, np.asarray(dataset.labels), groups=dataset.groups)
+    return found
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,9 @@ from featx.cli.options import (
 )
 from featx.cli.output import print_json, say
 from featx.errors import LeakWarning, ParameterError
+
+if TYPE_CHECKING:
+    from featx.tuning import Tuning
 
 __all__ = ["register"]
 
@@ -96,6 +99,15 @@ def finetune(
     split_column: SplitColumnOption = None,
     text_column: TextColumnOption = None,
     image_root: ImageRootOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            help="Judge in K folds over all rows, whatever their split, and tune on all of them at the end: K + 1 trainings.",
+            show_default=False,
+        ),
+    ] = None,
     ignore_split: Annotated[
         bool, typer.Option("--ignore-split", help="Hold out a fifth of all rows, whatever their split.")
     ] = False,
@@ -144,6 +156,7 @@ def finetune(
         batch_size=batch_size,
         augment=_augment_of(augment),
         patience=patience,
+        folds=folds,
         ignore_split=ignore_split,
         overwrite=overwrite,
         device=device,
@@ -155,17 +168,39 @@ def finetune(
         return
     say(result.comparison.format_table())
     say()
-    best, n_epochs = result.classifier.best_epoch_, result.classifier.n_iter_
-    if best:
-        say(f"Tuned on {result.n_train} {dataset.noun}; kept epoch {best} of {n_epochs}.")
-    else:
-        say(
-            f"None of {n_epochs} epochs did better on the validation part than the frozen backbone, which is what was kept."
-        )
+    say(_kept(result, dataset.noun))
+    say(_advice(result))
     if result.folder is not None:
         say(f"Written {out}. Next: featx train {data} --backbone {out} --out MODEL")
     else:
         say("Not written: pass --out FOLDER.")
+
+
+def _kept(result: Tuning, noun: str) -> str:
+    """Which network and head came out."""
+    classifier, choice = result.classifier, result.classifier.choice_
+    where = f"Tuned on {result.n_train} {noun}"
+    if choice.network == "tuned":
+        head = "a head fitted anew" if choice.head == "refitted" else "the head trained along"
+        return f"{where}; kept epoch {classifier.best_epoch_} of {classifier.n_iter_}, with {head}."
+    if choice.gain is None:
+        return f"{where}: no epoch came to its end, so the frozen backbone was kept."
+    return (
+        f"{where}; kept the frozen backbone: on {choice.n_validation} of them that were set aside the tuned one's loss was "
+        f"{choice.gain.value:.3f} lower, with a standard error of {choice.gain.standard_error:.3f}."
+    )
+
+
+def _advice(result: Tuning) -> str:
+    """Whether it was worth it."""
+    gain, figure = result.gain, result.comparison.evaluations[0].main.headline.replace("_", " ")
+    if gain.low is not None and gain.low > 0:
+        return f"Tuning helps here: {figure} {gain} above the frozen backbone."
+    if gain.high is not None and gain.high < 0:
+        return f"Tuning harms here: {figure} {gain} beside the frozen backbone. Stay with that one."
+    return (
+        f"No clear difference in {figure} ({gain}): the frozen backbone does as well, and is known already."
+    )
 
 
 def _boundary_of(text: str | None) -> str | float | None:

@@ -91,3 +91,30 @@ def test_a_split_without_two_parts_is_refused(
 ) -> None:
     line = refused("finetune", table(split=["train"] * 24), "-b", tiny)
     assert "expected train and another one" in line
+
+
+def test_in_folds_every_sample_is_judged_and_all_of_them_are_tuned_on_at_the_end(
+    featx: Any, table: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    data = table(group=[f"patient {i // 2}" for i in range(24)], split=["train", "test"] * 12)
+    out = tmp_path / "out"
+    found = featx("finetune", data, "-b", tiny, "--folds", "2", "--out", out, "--json", *QUICK).json
+    assert found["n_train"] == 24
+    for each in found["comparison"]["evaluations"]:
+        assert each["judgements"][0]["n"] == 24
+    frozen, tuned = (
+        each["judgements"][0]["figures"]["balanced_accuracy"]["value"]
+        for each in found["comparison"]["evaluations"]
+    )
+    assert found["gain"]["value"] == pytest.approx(tuned - frozen)
+    card = json.loads((out / "featx.json").read_text())
+    assert card["tuning"]["samples"] == 24
+    (part,) = card["folds"].values()
+    assert set(part) == {"frozen", "tuned"}
+
+
+def test_it_says_what_was_kept_and_whether_it_helps(featx: Any, photos: Path, tiny: Path) -> None:
+    lines = featx("finetune", photos, "-b", tiny, *QUICK).out.splitlines()
+    kept, advice = next((a, b) for a, b in zip(lines, lines[1:], strict=False) if a.startswith("Tuned on"))
+    assert "; kept " in kept
+    assert advice.startswith(("Tuning helps", "Tuning harms", "No clear difference"))
