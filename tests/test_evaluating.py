@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 import featx
 from featx.artifact import describe
@@ -114,6 +116,33 @@ def test_new_samples_are_new_and_a_mixture_is_told_twice(model: Path, photos: fe
         ("as given", 20),
     ]
     assert mixed["accuracy"].value == new["accuracy"].value
+
+
+@pytest.mark.parametrize("kind", ["search", "views"])
+def test_searches_and_means_over_views_remember_and_show_evidence(
+    kind: str, photos: featx.Dataset, tmp_path: Path
+) -> None:
+    known = some(photos, 0)
+    features = featx.ImageFeatures(tiny_backbone(tmp_path / "net"), device="cpu")
+    pipeline = Pipeline([("features", features), ("head", featx.make_head("logistic"))])
+    fitted = {
+        "search": GridSearchCV(pipeline, {"head__logistic__C": [0.1, 1.0]}, cv=2),
+        "views": featx.AugmentedClassifier(
+            features, pipeline["head"], featx.Augment(horizontal_flip=True), n_views=2, tta=True
+        ),
+    }[kind].fit(np.asarray(known.samples), known.labels)
+    featx.save(fitted, tmp_path / "model", trained_on=known.samples)
+    turned = np.asarray(photos.labels)[::-1].copy()  # all of it is a mistake
+    with pytest.warns(LeakWarning, match="trained on 10 of these 20 samples"):
+        found = evaluate_model(
+            tmp_path / "model", replace(photos, labels=turned), skip_unreadable=True, **FEW
+        )
+    assert found.main.part == "only samples the model has not been trained on"
+    found.to_html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The maps are exact" in page
+    assert ("from the picture alone" in page) == (kind == "views")
+    assert "GridSearchCV" not in found.settings["estimator"]  # what it found is what is judged
 
 
 def test_a_model_that_remembers_nothing_is_said_to(photos: featx.Dataset, tmp_path: Path) -> None:
