@@ -65,7 +65,7 @@ def evidence_of(
     if predictors is None:
         return Shown(missing={_STORED: len(mistakes)})
     shown = Shown()
-    explainers: dict[int, Explainer] = {}  # by their features: a network is opened once
+    explainer: Explainer | None = None
     to_cover: dict[int, tuple[Explainer, Head]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -77,7 +77,9 @@ def evidence_of(
             if model is None or features is None:
                 _miss(shown, _LARGE if model is None else _FAILED, len(mine))
                 continue
-            explainer = explainers.setdefault(id(features), Explainer(features))
+            # A network that several folds share is opened once, and one of a fold's own closed before the next is.
+            if explainer is None or explainer.features is not features:
+                explainer = Explainer(features)
             try:
                 head = Head.of(model)
                 found = _exact(explainer, head, evaluation, mine)
