@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
@@ -204,6 +205,15 @@ def test_copies_of_pictures_are_found_by_their_content(
     assert folds[0] == folds[3]
     assert [leak.kind for leak in found.kept] == ["copy"]
     assert "near-copy with another label" in found.looked_for
+
+
+def test_what_sees_no_near_copies_is_compared_on_the_folds_of_what_does(
+    network: str, store: EmbeddingStore, tuner: Tuner
+) -> None:
+    model = tuned(tuner, ImageFeatures(network, cache=store, device="cpu"), epochs=1)
+    both = featx.compare({"guess": DummyClassifier(), "tuned": model}, noise(), NOISY, **FEW)
+    for each in both.evaluations:
+        assert "near-copy with another label" in each.looked_for
 
 
 def test_pictures_that_cannot_be_read_are_left_out_where_the_features_do_so(
