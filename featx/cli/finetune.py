@@ -87,7 +87,7 @@ def finetune(
     ] = None,
     patience: Annotated[
         int, typer.Option("--patience", help="Stop after so many epochs without a better validation figure.")
-    ] = 3,
+    ] = 5,
     tap: TapOption = None,
     pooling: PoolingOption = "auto",
     max_length: MaxLengthOption = None,

@@ -1,12 +1,14 @@
-"""The state of a training on disk, so that a killed one goes on where it was; removed once it has ended.
+"""The state of a training on disk, so that a killed one goes on where it was, and what came of it, so that it is not done again.
 
 A state lies in a folder named by a digest of everything that decides the run, so no other run can take it up. It is written
-whole or not at all. What nobody came back for in two weeks is swept away by the next training.
+whole or not at all. What nobody came back for in two weeks is swept away by the next training, and of what has ended no more
+than 2 GiB are kept, used last kept longest. A finished state is the best weights alone, without those of the optimiser.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
 import time
@@ -23,7 +25,8 @@ from featx.store.disk import write_once
 
 __all__ = ["Checkpoints"]
 
-_STATE = "state.pt"
+_STATE, _ENDED = "state.pt", "ended.pt"
+_MOST_BYTES = 2 * 2**30
 _ABANDONED_S = 14 * 24 * 3600.0
 
 
@@ -49,15 +52,12 @@ class Checkpoints:
         if self.folder is None:
             return None
         _sweep(self.folder.parent)
-        try:
-            content = (self.folder / _STATE).read_bytes()
-        except OSError:
-            return None
-        try:
-            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
-            return None  # of another version of torch, or a damaged disk: the run begins anew
-        return state
+        ended = _read(self.folder / _ENDED)
+        if ended is not None:
+            with suppress(OSError):
+                os.utime(self.folder)
+            return ended
+        return _read(self.folder / _STATE)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep a state in place of the one before.
@@ -67,6 +67,23 @@ class Checkpoints:
         OutputError
             The folder cannot be written, and is required.
         """
+        self._write(_STATE, state)
+
+    def end(self, state: Mapping[str, Any]) -> None:
+        """The run came to its end: keep what came of it, and let go of the oldest where there is too much.
+
+        Raises
+        ------
+        OutputError
+            As of :meth:`save`.
+        """
+        self._write(_ENDED, state)
+        if self.folder is not None:
+            with suppress(OSError):
+                (self.folder / _STATE).unlink(missing_ok=True)
+            _let_go(self.folder.parent, keep=self.folder.name)
+
+    def _write(self, name: str, state: Mapping[str, Any]) -> None:
         if self.folder is None:
             return
         buffer = io.BytesIO()
@@ -74,7 +91,7 @@ class Checkpoints:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.mkdir(exist_ok=True, mode=0o700)
-            write_once(self.folder / _STATE, buffer.getvalue())
+            write_once(self.folder / name, buffer.getvalue())
         except OSError as error:
             message = (
                 f"{self.folder}: the state of the training cannot be written ({error.strerror or error}). Make room, or pass "
@@ -87,9 +104,35 @@ class Checkpoints:
             self.folder = None
 
     def remove(self) -> None:
-        """The run has ended."""
+        """The run came to nothing."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+        return None  # not there, of another version of torch, or a damaged disk: the run begins anew
+    return state
+
+
+def _let_go(root: Path, *, keep: str) -> None:
+    """Of runs that ended the oldest, down to the cap."""
+    found = []
+    with suppress(OSError):
+        for folder in root.iterdir():
+            with suppress(OSError):
+                found.append((folder.stat().st_mtime, folder, (folder / _ENDED).stat().st_size))
+    total = sum(size for _, _, size in found)
+    for _, folder, size in sorted(found):
+        if total <= _MOST_BYTES:
+            return
+        if folder.name != keep:
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
 
 
 def _sweep(root: Path) -> None:

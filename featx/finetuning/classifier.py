@@ -73,15 +73,16 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     validation_fraction : float or None, default=0.1
         Share of the samples that is set aside to choose by, groups and copies kept together; where a class is too small for it,
         more. None: nothing is, and the last epoch is kept, whatever it is worth.
-    patience : int or None, default=3
+    patience : int or None, default=5
         Stop after so many epochs that did no better on the validation part than an earlier one; None never does.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Arithmetic of the training; "auto" takes bfloat16 where the hardware has it. Weights are float32 in any case.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``. By name it computes, in torch and ONNX Runtime both, or raises.
     checkpoints : "default", path or None, default="default"
-        Where the state of a running training is kept, so that the same ``fit`` goes on after a kill; removed at the end.
-        ``"default"`` is a folder beside the default cache.
+        Where the state of a running training is kept, so that the same ``fit`` goes on after a kill, and the best weights of a
+        finished one, so that the same ``fit`` is not trained again: no more than 2 GiB, for two weeks. ``"default"`` is a folder
+        beside the default cache.
     random_state : int or None, default=0
         Seed of the validation part, of the order of batches and of views. With a number a fit repeats on one machine, bit for bit
         on a CPU.
@@ -146,7 +147,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         layer_decay: float = 0.8,
         weight_decay: float = 0.01,
         validation_fraction: float | None = 0.1,
-        patience: int | None = 3,
+        patience: int | None = 5,
         precision: str = "auto",
         device: str = "auto",
         checkpoints: str | os.PathLike[str] | None = "default",

@@ -61,7 +61,7 @@ def run(
     task : Task
     course : Course
     checkpoints : Checkpoints
-        Of this very run: a state found there is taken up.
+        Of this very run: a state found there is taken up, and a run that ended there is not done again.
     tell : callable
         Told of every epoch.
     verbose : bool
@@ -73,7 +73,12 @@ def run(
         The training diverged; the best weights before that are kept.
     """
     training = _Training(task, course)
-    training.restore(checkpoints.load())
+    kept = checkpoints.load()
+    training.restore(kept)
+    if kept is not None and kept["ended"]:
+        for record in training.history:
+            tell(record)
+        return training.outcome()
     if not training.history:
         tell(training.assess(loss=None, seconds=0.0))
     while training.goes_on:
@@ -89,10 +94,11 @@ def run(
                 FeatxWarning,
                 stacklevel=2,
             )
-            break
+            checkpoints.remove()
+            return training.outcome()
         tell(training.assess(loss=loss, seconds=seconds))
         checkpoints.save(training.state())
-    checkpoints.remove()
+    checkpoints.end(training.state(ended=True))
     return training.outcome()
 
 
@@ -279,17 +285,18 @@ class _Training:
             for parameter, value in zip(self.parameters, values, strict=True):
                 parameter.copy_(value)
 
-    def state(self) -> dict[str, Any]:
-        """All that is needed to go on."""
+    def state(self, *, ended: bool = False) -> dict[str, Any]:
+        """All that is needed to go on; of a training that has ended, what came of it."""
+        going_on = {"weights": self._weights(), "optimizer": self.optimizer.state_dict()}
         return {
+            "ended": ended,
             "epoch": self.epoch,
             "step": self.step,
             "sums": self.sums,
             "history": [asdict(record) for record in self.history],
             "best_epoch": self.best_epoch,
             "best": self.best,
-            "weights": self._weights(),
-            "optimizer": self.optimizer.state_dict(),
+            **({} if ended else going_on),
         }
 
     def restore(self, state: dict[str, Any] | None) -> None:
@@ -299,8 +306,9 @@ class _Training:
         self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
         self.history = [EpochRecord(**values) for values in state["history"]]
         self.best_epoch, self.best = state["best_epoch"], state["best"]
-        self._set_weights(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if not state["ended"]:
+            self._set_weights(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def outcome(self) -> Outcome:
         """Put the best weights into the module."""

@@ -1,4 +1,4 @@
-"""The state of a training on disk: whole, of one run, gone at the end, and no obstacle."""
+"""The state of a training on disk: whole, of one run, small once it has ended, and no obstacle."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featx.errors import FeatxWarning, OutputError  # noqa: E402
+from featx.finetuning import checkpoints  # noqa: E402
 from featx.finetuning.checkpoints import Checkpoints  # noqa: E402
 
 
@@ -28,9 +29,30 @@ def test_a_state_comes_back_as_it_was_and_is_gone_when_the_run_has_ended(tmp_pat
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_what_came_of_a_run_takes_the_place_of_its_state(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "a")
+    kept.save({"epoch": 1})
+    kept.end({"epoch": 2})
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["ended.pt"]
+    assert Checkpoints(tmp_path, "a").load() == {"epoch": 2}
+
+
+def test_of_runs_that_ended_the_oldest_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "_MOST_BYTES", 12_000)
+    Checkpoints(tmp_path, "running").save({"best": torch.zeros(4_000)})
+    for at, run in enumerate("abcd"):
+        Checkpoints(tmp_path, run).end({"best": torch.zeros(1_000)})  # about 5,000 bytes
+        os.utime(tmp_path / run, (time.time() - 100 + at,) * 2)
+        if run == "c":  # a was let go; b is used again, so c is the older one
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "running"]
+            assert Checkpoints(tmp_path, "b").load() is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "d", "running"]
+
+
 def test_nothing_is_kept_without_a_folder() -> None:
     kept = Checkpoints(None, "a")
     kept.save({"epoch": 1})
+    kept.end({"epoch": 1})
     assert kept.load() is None
     kept.remove()
 

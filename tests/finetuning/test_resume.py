@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from featx import FineTuneClassifier
+from featx.finetuning import loop
 from featx.finetuning.checkpoints import Checkpoints
 
 KILLED = """
@@ -65,7 +66,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_uninterrupted_one(
     resumed = tuner(network, freeze_until="stage1", checkpoints=runs).fit(pictures, labels)
     assert taken_up[0] is not None
     assert (taken_up[0]["epoch"], taken_up[0]["step"] > 0) == (2, True)
-    assert list(runs.iterdir()) == []
+    assert [path.name for path in runs.glob("*/*")] == ["ended.pt"]
     whole = tuner(network, freeze_until="stage1").fit(pictures, labels)
     np.testing.assert_array_equal(resumed.head_.weight, whole.head_.weight)
     assert resumed.backbone_.digest == whole.backbone_.digest
@@ -79,9 +80,7 @@ def test_another_run_does_not_take_up_the_state(
     labels: np.ndarray,
     tmp_path: Path,
     tuner: Callable[..., FineTuneClassifier],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Checkpoints, "remove", lambda own: None)
     for given in (
         {},
         {"epochs": 2},
@@ -91,6 +90,24 @@ def test_another_run_does_not_take_up_the_state(
     ):
         tuner(network, checkpoints=tmp_path, **given).fit(pictures, labels)
     tuner(network, checkpoints=tmp_path).fit(pictures, labels[::-1])
-    assert len(list(tmp_path.glob("*/state.pt"))) == 6
+    assert len(list(tmp_path.glob("*/ended.pt"))) == 6
     tuner(network, checkpoints=tmp_path).fit(pictures, labels)
-    assert len(list(tmp_path.glob("*/state.pt"))) == 6
+    assert len(list(tmp_path.glob("*/ended.pt"))) == 6
+
+
+def test_a_fit_that_was_done_is_not_trained_again(
+    network: str,
+    pictures: list[np.ndarray],
+    labels: np.ndarray,
+    tmp_path: Path,
+    tuner: Callable[..., FineTuneClassifier],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = tuner(network, checkpoints=tmp_path).fit(pictures, labels)
+    monkeypatch.setattr(loop._Training, "pass_through", None)  # whoever trains fails
+    again = tuner(network, checkpoints=tmp_path).fit(pictures, labels)
+    assert again.history_ == first.history_
+    assert again.backbone_.digest == first.backbone_.digest
+    np.testing.assert_array_equal(again.head_.weight, first.head_.weight)
+    with pytest.raises(TypeError):
+        tuner(network, checkpoints=tmp_path, random_state=1).fit(pictures, labels)
