@@ -2,8 +2,8 @@
 
 Owns the rule. A head that was trained along has seen every training sample in every epoch and is far too sure of them; one that
 scikit-learn fits on the tuned vectors afterwards, as strictly as any head of featx, is mostly better. The validation part says
-which, and whether the network is to be left as it was: a tuned one is kept where it is better by more than one standard error.
-Once that is settled the head is fitted on all samples, those of the validation part with them.
+which, by log loss, and whether the network is to be left as it was: a tuned one is kept where its refined loss is lower by more
+than one standard error. Once that is settled the head is fitted on all samples, those of the validation part with them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from featx.finetuning.judging import Gain, losses, paired_gain
+from featx.finetuning.judging import Gain, losses, paired_gain, refined_losses
 from featx.finetuning.linear_head import LinearHead, StandardHead, without_dead_columns
 from featx.heads import make_head
 
@@ -55,12 +55,13 @@ class Figures:
 
     Parameters
     ----------
-    loss : float
-        Mean log loss, weighted by class.
+    loss, refined_loss : float
+        Mean log loss, weighted by class, as it is and after the best temperature.
     balanced_accuracy : float
     """
 
     loss: float
+    refined_loss: float
     balanced_accuracy: float
 
 
@@ -77,7 +78,7 @@ class Choice:
     frozen, tuned : Figures or None
         Of the frozen probe and of the tuned network with the better of its heads; None without a validation part.
     gain : Gain or None
-        By how much the second loses less than the first.
+        By how much the refined loss of the second is lower.
     """
 
     network: str
@@ -136,10 +137,12 @@ def choose(
     weights = known.class_weights[codes]
 
     def judged(head: LinearHead, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], Figures]:
+        """Refined losses, and the figures."""
         logits = head.logits(vectors[validation])
-        each, right = losses(logits, codes), logits.argmax(axis=1) == codes
+        refined, right = refined_losses(logits, codes, weights), logits.argmax(axis=1) == codes
         recalls = [right[codes == code].mean() for code in np.unique(codes)]
-        return each, Figures(float(np.average(each, weights=weights)), float(np.mean(recalls)))
+        loss, best = (float(np.average(each, weights=weights)) for each in (losses(logits, codes), refined))
+        return refined, Figures(loss, best, float(np.mean(recalls)))
 
     before, frozen_figures = judged(start, frozen)
     name, (after, tuned_figures) = "trained", judged(trained, tuned)

@@ -59,7 +59,7 @@ class EpochRecord:
         Mean over the training part, while it was trained on; None of the start.
     validation_loss, validation_refined_loss, validation_balanced_accuracy : float or None
         None without a validation part. Losses are weighted by class as that of training is; the refined one, by which the epoch
-        is chosen, is :func:`featx.finetuning.judging.refined_loss`.
+        is chosen, is :func:`featx.finetuning.judging.refined_losses`.
     learning_rate : float
         At the end of the epoch.
     seconds : float

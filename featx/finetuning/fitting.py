@@ -357,6 +357,7 @@ def _card(
             **{
                 when: {
                     "validation_loss": round(figures.loss, 4),
+                    "validation_refined_loss": round(figures.refined_loss, 4),
                     "validation_balanced_accuracy": round(figures.balanced_accuracy, 4),
                 }
                 for when, figures in (("frozen_probe", choice.frozen), ("tuned", choice.tuned))

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-__all__ = ["Gain", "losses", "paired_gain", "refined_loss"]
+__all__ = ["Gain", "losses", "paired_gain", "refined_losses"]
 
 _LOG_TEMPERATURES = (-4.0, 4.0)
+_LEAST_GAIN = 1e-3
+"""In log loss. Where both models separate a small validation part, what is left of their losses means nothing."""
 
 
 def losses(logits: NDArray[Any], codes: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -29,12 +31,14 @@ def losses(logits: NDArray[Any], codes: NDArray[np.intp]) -> NDArray[np.float64]
     return found
 
 
-def refined_loss(logits: NDArray[Any], codes: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
-    """Mean log loss after the best temperature: what is left once a head is no surer than it may be.
+def refined_losses(
+    logits: NDArray[Any], codes: NDArray[np.intp], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Log losses (n,) after the best temperature: what is left once a model is neither too sure nor too unsure.
 
-    A network that is trained on grows ever surer of itself while it still grows better, and its log loss rises by that alone. As
-    its head is fitted anew afterwards, the epoch is chosen by what no temperature mends (Berta et al. 2025, "Rethinking Early
-    Stopping: Refine, Then Calibrate").
+    A network that is trained on grows ever surer of itself while it still grows better, and its log loss rises by that alone; a
+    strictly regularised probe is less sure than it may be. What is to be chosen, an epoch or a network, is chosen by what no
+    temperature mends (Berta et al. 2025, "Rethinking Early Stopping: Refine, Then Calibrate").
 
     Parameters
     ----------
@@ -48,16 +52,21 @@ def refined_loss(logits: NDArray[Any], codes: NDArray[np.intp], weights: NDArray
     >>> sure = np.asarray([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
     >>> codes = np.asarray([0, 0, 1, 1])  # one of four is wrong, and as sure as the others
     >>> ones = np.ones(4)
-    >>> round(refined_loss(sure, codes, ones), 3), round(float(losses(sure, codes).mean()), 3)
-    (0.562, 2.25)
+    >>> print(losses(sure, codes).mean().round(3), refined_losses(sure, codes, ones).mean().round(3))
+    2.25 0.562
     """
     if not np.isfinite(logits).all():
-        return math.inf
+        return np.full(len(codes), math.inf)
 
-    def loss(log_temperature: float) -> float:
-        return float(np.average(losses(logits / math.exp(log_temperature), codes), weights=weights))
+    def at(log_temperature: float) -> NDArray[np.float64]:
+        return losses(logits / math.exp(log_temperature), codes)
 
-    return float(minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded").fun)
+    found = minimize_scalar(
+        lambda log_temperature: float(np.average(at(log_temperature), weights=weights)),
+        bounds=_LOG_TEMPERATURES,
+        method="bounded",
+    )
+    return at(float(found.x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Gain:
     @property
     def is_clear(self) -> bool:
         """Whether it exceeds one standard error, by which the simpler model is left (Breiman et al. 1984, "1 SE rule")."""
-        return self.value > self.standard_error
+        return self.value > max(self.standard_error, _LEAST_GAIN)
 
 
 def paired_gain(

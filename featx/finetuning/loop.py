@@ -24,7 +24,7 @@ from featx.errors import FeatxWarning
 from featx.finetuning.ahead import ahead
 from featx.finetuning.checkpoints import Checkpoints
 from featx.finetuning.course import Course, EpochRecord, Outcome, Task
-from featx.finetuning.judging import losses, refined_loss
+from featx.finetuning.judging import losses, refined_losses
 from featx.finetuning.linear_head import StandardHead
 from featx.finetuning.material import Material, runs_of
 from featx.finetuning.schedule import batch_order, rate_factor
@@ -271,7 +271,7 @@ class _Training:
         loss = float(np.average(losses(logits, codes), weights=weights))
         return (
             loss if math.isfinite(loss) else math.inf,
-            refined_loss(logits, codes, weights),
+            float(np.average(refined_losses(logits, codes, weights), weights=weights)),
             float(np.mean(recalls)),
         )
 

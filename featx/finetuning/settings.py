@@ -132,6 +132,6 @@ def _of_choice(choice: Choice) -> str:
     if choice.gain is None or choice.frozen is None or choice.tuned is None:
         return kept
     return (
-        f"{kept}. Validation loss {choice.tuned.loss:.4f} tuned, {choice.frozen.loss:.4f} frozen "
+        f"{kept}. Refined validation loss {choice.tuned.refined_loss:.4f} tuned, {choice.frozen.refined_loss:.4f} frozen "
         f"({choice.gain.value:+.4f} better, standard error {choice.gain.standard_error:.4f})"
     )

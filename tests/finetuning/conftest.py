@@ -203,7 +203,7 @@ def _tuner(backbone: Any, **given: Any) -> FineTuneClassifier:
         "batch_size": 8,
         "precision": "float32",
         "checkpoints": None,
-        "validation_fraction": 0.25,
+        "validation_fraction": None,  # the tuned network is kept, whatever it is worth
     }
     return FineTuneClassifier(backbone, **{**defaults, **given})
 

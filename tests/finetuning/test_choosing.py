@@ -49,7 +49,7 @@ def test_a_network_that_is_clearly_better_is_kept_with_a_head_fitted_anew_on_eve
     head, choice = choose(frozen, tuned, _start(frozen, known), BAD, known, refit=True)
     assert (choice.network, choice.head) == ("tuned", "refitted")
     assert choice.gain is not None
-    assert choice.gain.value == pytest.approx(choice.frozen.loss - choice.tuned.loss)
+    assert choice.gain.value == pytest.approx(choice.frozen.refined_loss - choice.tuned.refined_loss)
     expected = fit_probe(tuned, known.labels, "balanced").folded()
     np.testing.assert_array_equal(head.weight, expected.weight)
 
@@ -74,6 +74,15 @@ def test_a_network_that_is_not_clearly_better_is_left_and_the_probe_has_all_samp
     head, choice = choose(frozen, tuned, _start(frozen, known), BAD, known, refit=True)
     assert (choice.network, choice.head) == ("frozen", "probe")
     np.testing.assert_array_equal(head.weight, fit_probe(frozen, known.labels, "balanced").folded().weight)
+
+
+def test_a_network_that_is_only_surer_of_itself_is_not_better(known: Labelled) -> None:
+    frozen = _vectors(1.0, 0)
+    start = _start(frozen, known)
+    surer = LinearHead(start.weight * 1.5, start.bias * 1.5)
+    _, choice = choose(frozen, frozen, start, surer, known, refit=False)
+    assert choice.tuned.loss < choice.frozen.loss
+    assert choice.network == "frozen"
 
 
 def test_what_is_clear_of_many_samples_is_not_clear_of_one_patient(known: Labelled) -> None:

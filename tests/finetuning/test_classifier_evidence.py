@@ -71,7 +71,7 @@ def test_the_mean_over_tokens_is_the_decision_value(
 def test_where_nothing_was_better_the_evidence_is_that_of_the_probe(
     network: str, pictures: list[np.ndarray], labels: np.ndarray, tuner: Tuner
 ) -> None:
-    model = tuner(network, epochs=1, learning_rate=1e-12).fit(pictures, labels)
+    model = tuner(network, epochs=1, learning_rate=1e-12, validation_fraction=0.25).fit(pictures, labels)
     (found,) = featx.evidence(model, pictures[:1], label="ant")
     assert model.best_epoch_ == 0
     assert found.values.mean() == pytest.approx(model.decision_function(pictures[:1])[0, 0], abs=CLOSE)

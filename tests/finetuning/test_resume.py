@@ -63,11 +63,13 @@ def test_a_killed_training_goes_on_and_ends_as_an_uninterrupted_one(
         return taken_up[-1]
 
     monkeypatch.setattr(Checkpoints, "load", watched)
-    resumed = tuner(network, freeze_until="stage1", checkpoints=runs).fit(pictures, labels)
+    resumed = tuner(network, freeze_until="stage1", checkpoints=runs, validation_fraction=0.25).fit(
+        pictures, labels
+    )
     assert taken_up[0] is not None
     assert (taken_up[0]["epoch"], taken_up[0]["step"] > 0) == (2, True)
     assert [path.name for path in runs.glob("*/*")] == ["ended.pt"]
-    whole = tuner(network, freeze_until="stage1").fit(pictures, labels)
+    whole = tuner(network, freeze_until="stage1", validation_fraction=0.25).fit(pictures, labels)
     np.testing.assert_array_equal(resumed.head_.weight, whole.head_.weight)
     assert resumed.backbone_.digest == whole.backbone_.digest
     for one, other in zip(resumed.history_, whole.history_, strict=True):
