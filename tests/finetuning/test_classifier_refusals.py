@@ -38,7 +38,7 @@ def test_fit_hands_groups_to_its_validation_part(
     network: str, pictures: list[np.ndarray], labels: np.ndarray, tuner: Tuner
 ) -> None:
     with pytest.raises(DatasetError, match="a class has one group only"):
-        tuner(network).fit(pictures, labels, groups=labels)
+        tuner(network, validation_fraction=0.25).fit(pictures, labels, groups=labels)
 
 
 @pytest.mark.parametrize(
