@@ -21,6 +21,7 @@ __all__ = [
     "ImageRootOption",
     "JsonOption",
     "LabelColumnOption",
+    "LabelledDataArgument",
     "LearnedFileColumnOption",
     "LearnedTextColumnOption",
     "MaxLengthOption",
@@ -35,12 +36,20 @@ __all__ = [
     "cache_of",
     "column_choices",
     "features_choices",
+    "names_of",
     "preprocess_of",
     "shows_progress",
     "tap_of",
     "window_of",
 ]
 
+LabelledDataArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
+    ),
+]
 BackboneOption = Annotated[
     str | None,
     typer.Option(
@@ -182,9 +191,14 @@ def cache_of(text: str) -> str | None:
     return None if text == "none" else text
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """The names in an option's text, with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def tap_of(names: Sequence[str] | None) -> str | list[str]:
     """``tap=`` of an option given any number of times, or with commas between names."""
-    taps = [tap.strip() for name in names or ["pooled"] for tap in name.split(",") if tap.strip()]
+    taps = [tap for text in names or ["pooled"] for tap in names_of(text)]
     return taps[0] if len(taps) == 1 else taps
 
 

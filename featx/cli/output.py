@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from featx.errors import OutputError
+from featx.errors import OutputError, SampleError, without_advice
 
 __all__ = [
     "close_output",
@@ -32,6 +32,8 @@ __all__ = [
     "print_table",
     "readable_bytes",
     "say",
+    "say_skipped",
+    "skipped_as_rows",
 ]
 
 _NARROWEST = 8  # characters that a shortened column keeps
@@ -41,6 +43,25 @@ _GAP = "  "
 def say(text: str = "") -> None:
     """Print a line on standard output; control characters in it are made visible."""
     _write("\n".join(_visible(line) for line in text.split("\n")) + "\n")
+
+
+def say_skipped(errors: Iterable[SampleError]) -> None:
+    """Print a line for each sample that was left out, without advice: leaving them out was asked for."""
+    for error in errors:
+        say(f"skipped {one_line(without_advice(str(error)))}")
+
+
+def skipped_as_rows(errors: Iterable[SampleError]) -> list[dict[str, Any]]:
+    """What :func:`say_skipped` says, for :func:`print_json`: a row of file, index, place and reason for each sample."""
+    return [
+        {
+            "file": error.name,
+            "index": error.index,
+            "place": error.place,
+            "reason": one_line(error.message),
+        }
+        for error in errors
+    ]
 
 
 def print_error(message: str) -> None:
