@@ -16,6 +16,7 @@ from featx.cli.options import (
     ImageRootOption,
     JsonOption,
     LabelColumnOption,
+    LabelledDataArgument,
     LearnedFileColumnOption,
     LearnedTextColumnOption,
     MaxLengthOption,
@@ -27,13 +28,13 @@ from featx.cli.options import (
     TapOption,
     WindowOption,
     cache_of,
-    column_choices,
     features_choices,
+    names_of,
     shows_progress,
     tap_of,
 )
-from featx.cli.output import one_line, print_error, print_json, say
-from featx.errors import LeakError, LeakWarning, ParameterError, without_advice
+from featx.cli.output import print_error, print_json, say, say_skipped
+from featx.errors import LeakError, LeakWarning, ParameterError
 
 if TYPE_CHECKING:
     from featx.reporting.comparisons import Comparison
@@ -53,13 +54,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     context: typer.Context,
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
-        ),
-    ],
+    data: LabelledDataArgument,
     backbone: Annotated[
         list[str] | None,
         typer.Option(
@@ -225,18 +220,17 @@ def evaluate(
     outputs = [path for path in (report, png, predictions) if path is not None]
     for path in outputs:
         check_output(path, overwrite=overwrite)  # refused before the work, not after it
-    columns = column_choices(
-        file=file_column or "file",
-        label=label_column,
-        group=group_column,
-        split=split_column,
-        text=text_column,
-        root=image_root,
-    )
+    columns: dict[str, Any] = {
+        "label_column": label_column,
+        "group_column": group_column,
+        "split_column": split_column,
+        "text_column": text_column,
+        "image_root": image_root,
+    }
     if model is None:
-        dataset = featx.read_dataset(data, **columns)
+        dataset = featx.read_dataset(data, file_column=file_column or "file", **columns)
     else:
-        dataset = read_for(model, data, **{**columns, "file_column": file_column})
+        dataset = read_for(model, data, file_column=file_column, **columns)
     shared: dict[str, Any] = {
         "aggregate": aggregate,
         "positive": positive,
@@ -260,7 +254,7 @@ def evaluate(
             compared = evaluate_heads(
                 dataset,
                 backbones=backbone or [None],
-                heads=tuple(name.strip() for name in head.split(",") if name.strip()),
+                heads=names_of(head),
                 search=search,
                 features={
                     "tap": tap_of(tap),
@@ -294,8 +288,7 @@ def evaluate(
     if as_json:
         print_json({**result.to_dict(show_names=show_names), "command": command, "written": written})
         return
-    for unread in evaluations[0].skipped:
-        say(f"skipped {one_line(without_advice(str(unread)))}")
+    say_skipped(evaluations[0].skipped)
     say(result.format_table(full=show_all))
     if written:
         say()
