@@ -17,6 +17,7 @@ from featx.cli.options import (
     ImageRootOption,
     JsonOption,
     LabelColumnOption,
+    LabelledDataArgument,
     MaxLengthOption,
     PoolingOption,
     PreprocessOption,
@@ -26,7 +27,6 @@ from featx.cli.options import (
     TextColumnOption,
     WindowOption,
     cache_of,
-    column_choices,
     features_choices,
     shows_progress,
     tap_of,
@@ -46,13 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def finetune(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="A folder with one subfolder a class (or with a labels.csv), or a CSV with file or text,label[,group][,split].",
-        ),
-    ],
+    data: LabelledDataArgument,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -130,15 +124,15 @@ def finetune(
     """
     from featx.tuning import finetune as tune
 
-    columns = column_choices(
-        file=file_column,
-        label=label_column,
-        group=group_column,
-        split=split_column,
-        text=text_column,
-        root=image_root,
+    dataset = featx.read_dataset(
+        data,
+        file_column=file_column,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+        text_column=text_column,
+        image_root=image_root,
     )
-    dataset = featx.read_dataset(data, **columns)
     warnings.simplefilter("ignore", LeakWarning)  # the result says them, and once is enough
     result = tune(
         dataset,

@@ -34,7 +34,6 @@ __all__ = [
     "TextColumnOption",
     "WindowOption",
     "cache_of",
-    "column_choices",
     "features_choices",
     "names_of",
     "preprocess_of",
@@ -192,7 +191,13 @@ def cache_of(text: str) -> str | None:
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """The names in an option's text, with commas between them."""
+    """The names in an option's text, with commas between them.
+
+    Examples
+    --------
+    >>> names_of("logistic, svm,")
+    ('logistic', 'svm')
+    """
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
@@ -222,14 +227,6 @@ def window_of(text: str | None) -> Any:
     from featx import Window
 
     return None if text is None else Window.parse(text)
-
-
-def column_choices(
-    *, file: str, label: str, group: str | None, split: str | None, text: str | None, root: Path | None
-) -> dict[str, Any]:
-    """Keyword arguments of :func:`featx.read_dataset`."""
-    columns = {"file_column": file, "label_column": label, "group_column": group, "split_column": split}
-    return {**columns, "text_column": text, "image_root": root}
 
 
 def features_choices(
