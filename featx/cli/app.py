@@ -1,4 +1,4 @@
-"""The ``featx`` command put together; every command has a file of its own, and so have those on the cache and on backbones.
+"""The ``featx`` command put together from files that hold a command each, or one of its groups: ``cache``, ``backbones``.
 
 A command parses, calls and prints. What it calls is imported in it, so that ``featx --help`` loads none of it.
 """
