@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.dummy import DummyRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
-from sklearn.svm import SVC, SVR
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 import featx
 from featx.attribution.explainer import Explainer, Head
-from featx.attribution.linear import linear_map, score_function
-from featx.attribution.maps import Evidence, mean_preserving
-from featx.errors import FeatxWarning, InputError, OutputError, ParameterError
+from featx.attribution.linear import score_function
+from featx.errors import FeatxWarning, InputError, ParameterError
 from featx.testing_texts import tiny_text_backbone
 
 # float32 pooling inside the graph against float64 sums outside it
@@ -240,12 +237,6 @@ def test_decision_values_of_pairs_of_classes_are_refused() -> None:
         head.reading(2, head.scores(X).shape[1])
 
 
-def test_a_step_that_refuses_zeros_is_not_linear() -> None:
-    X = np.random.default_rng(0).uniform(1, 2, (40, 3))
-    head = Pipeline([("power", PowerTransformer(method="box-cox")), ("last", Ridge())]).fit(X, X[:, 0])
-    assert linear_map(score_function(head)[0], X) is None
-
-
 def test_covering_that_would_take_too_long_is_not_done() -> None:
     X, _ = pictures(2)
     model = fitted(featx.make_head("logistic"))
@@ -277,6 +268,8 @@ TEXTS = [
     "a red dog",
     "quick dog day",
 ]
+
+
 TEXT_LABELS = ["fox", "fox", "dog", "dog", "dog", "fox"]
 
 
@@ -303,155 +296,6 @@ def test_words_are_left_out_where_tokens_do_not_add_up(tmp_path: Path) -> None:
     assert found[0].pieces == ("a", "  red", " fox")
     assert found[0].values.shape == (3,)
     assert found[1].values.shape == (1,)
-
-
-# --- drawing ---
-
-
-def test_a_drawing_is_red_where_values_are_positive_and_blue_where_negative() -> None:
-    values = np.asarray([[1.0, 0.0], [0.0, -1.0]])
-    grey = np.full((10, 20, 3), 128, dtype=np.uint8)
-    found = Evidence(
-        method="exact", label="a", score=0.0, score_name="decision value", values=values, pixels=grey
-    )
-    drawn = found.draw(size_px=100)
-    assert drawn.size == (100, 50)
-    pixels = np.asarray(drawn, dtype=int)
-    assert pixels[5, 5, 0] > pixels[5, 5, 2] + 50
-    assert pixels[45, 95, 2] > pixels[45, 95, 0] + 50
-
-
-def of_text(*pieces: str, values: list[float] | None = None) -> Evidence:
-    return Evidence(
-        method="exact",
-        label="<b>",
-        score=0.0,
-        score_name="decision value",
-        values=np.asarray(values if values is not None else np.arange(1.0, len(pieces) + 1)),
-        pieces=pieces,
-    )
-
-
-def test_a_regression_is_drawn_by_what_says_more_and_less_than_its_prediction() -> None:
-    grey = np.full((10, 20, 3), 128, dtype=np.uint8)
-    values = np.asarray([[51.0, 50.0], [50.0, 49.0]])
-    found = Evidence(
-        method="exact", label=None, score=50.0, score_name="prediction", values=values, pixels=grey
-    )
-    pixels = np.asarray(found.draw(size_px=100), dtype=int)
-    assert pixels[5, 5, 0] > pixels[5, 5, 2] + 50
-    assert pixels[45, 95, 2] > pixels[45, 95, 0] + 50
-    assert (
-        found.words
-        == "Red says more than the prediction, 50.000, blue less; the mean over the map is the prediction."
-    )
-
-
-def test_html_of_a_text_is_escaped() -> None:
-    found = of_text("<script>", "")
-    assert "&lt;script&gt;" in found.fragment()
-    assert "<script>" not in found.fragment()
-    with pytest.raises(ParameterError, match="to_html"):
-        found.draw()
-
-
-def test_words_are_shaded_and_the_space_between_them_is_not() -> None:
-    assert re.findall(r">([^<>]+)<", f">{of_text('a', '  b', ' ', '', 'c').fragment()}<") == [
-        "a",
-        "  ",
-        "b",
-        " ",
-        "c",
-    ]
-
-
-def test_a_long_text_is_cut_where_asked() -> None:
-    found = of_text("one", " two", " three")
-    text = re.sub("<[^>]*>", "", found.fragment(most_characters=8))
-    assert text == "one two …"
-    assert re.sub("<[^>]*>", "", found.fragment(most_characters=13)) == "one two three"
-
-
-def test_a_picture_is_written_as_it_is_drawn_and_as_a_page(tmp_path: Path) -> None:
-    grey = np.full((10, 20, 3), 128, dtype=np.uint8)
-    found = Evidence(
-        method="exact",
-        label="<b>",
-        score=0.5,
-        score_name="decision value",
-        values=np.asarray([[1.0, -1.0]]),
-        pixels=grey,
-    )
-    found.to_png(tmp_path / "map.png", size_px=100)
-    with Image.open(tmp_path / "map.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), np.asarray(found.draw(size_px=100)))
-    found.to_html(tmp_path / "map.html")
-    page = (tmp_path / "map.html").read_text(encoding="utf-8")
-    assert page.count('<img src="data:image/jpeg;base64,') == 1
-    assert (
-        "Red speaks for &lt;b&gt;, blue against it; the mean over the map is the decision value, 0.500."
-        in page
-    )
-    assert "default-src &#x27;none&#x27;" in page
-    for write in (found.to_png, found.to_html):
-        with pytest.raises(OutputError, match="overwrite=True"):
-            write(tmp_path / "map.png")
-
-
-def test_a_text_is_written_as_a_page_and_not_as_a_picture(tmp_path: Path) -> None:
-    found = of_text("red", " fox")
-    found.to_html(tmp_path / "text.html", title="Which words")
-    page = (tmp_path / "text.html").read_text(encoding="utf-8")
-    assert "<h1>Which words</h1>" in page
-    assert re.search(r"<blockquote[^>]*><span [^>]*>red</span> <span [^>]*>fox</span></blockquote>", page)
-    with pytest.raises(ParameterError, match="to_html"):
-        found.to_png(tmp_path / "text.png")
-    assert not (tmp_path / "text.png").exists()
-
-
-def test_maps_of_other_resolution_keep_their_mean() -> None:
-    rng = np.random.default_rng(0)
-    for shape in ((14, 14), (8, 9), (7, 7)):
-        values = rng.normal(size=(7, 6))
-        finer = mean_preserving(values, shape)
-        assert finer.shape == shape
-        assert finer.mean() == pytest.approx(values.mean())
-
-
-def test_a_map_is_called_linear_only_where_it_is() -> None:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(40, 6))
-    y = (X[:, 0] > 0).astype(int)
-    scores, name = score_function(featx.make_head("logistic").fit(X, y))
-    assert name == "decision value"
-    assert linear_map(scores, X) is not None
-    curved, _ = score_function(featx.make_head("svm", kernel="rbf").fit(X, y))
-    assert linear_map(curved, X) is None
-    assert linear_map(lambda x: np.abs(x[:, :1]), X) is None
-
-
-@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (2000.0, 20.0), (5e5, 2e4)])
-def test_a_large_intercept_hides_no_curve_and_makes_none(offset: float, scale: float) -> None:
-    rng = np.random.default_rng(0)
-    X = rng.normal(0.5, 1, (40, 60)).astype(np.float32)
-    y = offset + scale * X[:, 0]
-    for curved in (SVR(), SVR(C=1e-3)):
-        assert linear_map(score_function(make_pipeline(StandardScaler(), curved).fit(X, y))[0], X) is None
-    for straight in (Ridge(), SVR(kernel="linear", C=1e-3), DummyRegressor()):
-        found = linear_map(score_function(make_pipeline(StandardScaler(), straight).fit(X, y))[0], X)
-        assert found is not None
-
-
-@pytest.mark.parametrize("C", [1e-6, 1.0])
-def test_a_kernel_that_hardly_tells_classes_apart_is_not_linear(C: float) -> None:
-    """Its decision value is an intercept and next to nothing else."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(24, 30))
-    y = np.repeat(["a", "b"], [4, 20])
-    curved = make_pipeline(StandardScaler(), SVC(C=C)).fit(X, y)
-    assert linear_map(score_function(curved)[0], X) is None
-    straight = make_pipeline(StandardScaler(), SVC(C=C, kernel="linear")).fit(X, y)
-    assert linear_map(score_function(straight)[0], X) is not None
 
 
 def test_pictures_may_be_files(tmp_path: Path) -> None:
