@@ -1,4 +1,7 @@
-"""Graphs for the tests of the graph rooms: made by hand, filled from skeletons, or written by PyTorch's exporters."""
+"""Graphs for the tests of the graph rooms: made by hand, filled from skeletons, or written by PyTorch's exporters.
+
+And repositories of a hub on this machine, for the tests of what is fetched from there.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
 import pytest
+
+from featx.testing import tiny_backbone
 
 HERE = Path(__file__).resolve().parent
 
 # Its squeeze-and-excitation gates shrink random activations; the tool's own help says 2.0.
 GAINS = {"efficientnet_b0": 2.0}
+# beside the plain file of the same network
+VARIANTS = ("O1", "O2", "O3", "O4", "qint8_avx512", "quint8_avx2", "fp16", "quantized")
 
 
 def _module(name: str, path: Path) -> ModuleType:
@@ -67,6 +75,53 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         return target
 
     return export
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a repository of a small network of pictures publishes, by name."""
+    folder = tiny_backbone(tmp_path_factory.mktemp("hub") / "tiny")
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def published(hub: Any, fake_hub: ModuleType, tiny_files: dict[str, bytes]) -> Any:
+    """``owner/net``: a plain file among optimised and quantised ones, as Optimum and sentence-transformers publish."""
+    files = {f"onnx/model_{name}.onnx": name.encode() * 2000 for name in VARIANTS}
+    files |= {
+        "onnx/model.onnx": tiny_files["model.onnx"],
+        "preprocessor_config.json": tiny_files["preprocessor_config.json"],
+        "config.json": b"{}",
+        "README.md": b"# net",
+        "pytorch_model.bin": b"p" * 5000,
+        "model.safetensors": b"s" * 5000,
+        "images/sample.png": b"i" * 5000,
+    }
+    hub.repositories["owner/net"] = fake_hub.Repository(files, licence="apache-2.0")
+    return hub
+
+
+@pytest.fixture
+def with_external(tiny_files: dict[str, bytes], tmp_path: Path) -> Callable[[str, str], dict[str, bytes]]:
+    """The files of a repository whose graph keeps its weights in another file."""
+
+    def make(model: str, location: str) -> dict[str, bytes]:
+        graph = onnx.load_from_string(tiny_files["model.onnx"])
+        folder = tmp_path / "external"
+        folder.mkdir(exist_ok=True)
+        onnx.save(
+            graph, folder / "model.onnx", save_as_external_data=True, location=location, size_threshold=0
+        )
+        home = model.rpartition("/")[0]
+        prefix = f"{home}/" if home else ""
+        return {
+            model: (folder / "model.onnx").read_bytes(),
+            f"{prefix}{location}": (folder / location).read_bytes(),
+            f"{prefix}other.onnx_data": b"o" * 4000,
+            "preprocessor_config.json": tiny_files["preprocessor_config.json"],
+        }
+
+    return make
 
 
 def _architecture(transformers: Any, name: str) -> tuple[Any, int, str | None, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Hub references, against a hub on this machine: what is fetched, what is kept, and what is said when it fails."""
+"""Hub references, against a hub on this machine: what is fetched, and what is kept."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import logging
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from featx.backbones.backbone import Backbone
@@ -22,43 +18,12 @@ from featx.backbones.hub import fetch
 from featx.backbones.hub_layout import HubReference
 from featx.backbones.sources import locate
 from featx.errors import (
-    BackboneError,
     BackboneNotFoundError,
     DigestMismatchError,
-    HubUnreachableError,
-    ParameterError,
 )
 from featx.features import ImageFeatures
-from featx.testing import tiny_backbone
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = ("O1", "O2", "O3", "O4", "qint8_avx512", "quint8_avx2", "fp16", "quantized")
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture(scope="session")
-def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return read_files(tiny_backbone(tmp_path_factory.mktemp("hub") / "tiny"))
-
-
-@pytest.fixture
-def published(hub: Any, fake_hub: ModuleType, tiny_files: dict[str, bytes]) -> Any:
-    """``owner/net``: a plain file among optimised and quantised ones, as Optimum and sentence-transformers publish."""
-    files = {f"onnx/model_{name}.onnx": name.encode() * 2000 for name in VARIANTS}
-    files |= {
-        "onnx/model.onnx": tiny_files["model.onnx"],
-        "preprocessor_config.json": tiny_files["preprocessor_config.json"],
-        "config.json": b"{}",
-        "README.md": b"# net",
-        "pytorch_model.bin": b"p" * 5000,
-        "model.safetensors": b"s" * 5000,
-        "images/sample.png": b"i" * 5000,
-    }
-    hub.repositories["owner/net"] = fake_hub.Repository(files, licence="apache-2.0")
-    return hub
 
 
 def get(text: str, **options: Any) -> Any:
@@ -159,7 +124,9 @@ def test_an_unknown_variant_is_answered_with_those_there_are(published: Any) -> 
         BackboneNotFoundError, match=r"no file 'model_O5'. Did you mean 'model_O\d'\?"
     ) as raised:
         get("hub:owner/net#model_O5")
-    assert all(f"onnx/model_{name}.onnx" in str(raised.value) for name in VARIANTS)
+    there_are = [name for name in published.repositories["owner/net"].files if name.endswith(".onnx")]
+    assert len(there_are) > 1
+    assert all(name in str(raised.value) for name in there_are)
 
 
 def test_several_files_and_no_plain_one_are_listed(
@@ -184,29 +151,6 @@ def test_a_stem_that_is_two_files_is_refused(hub: Any, fake_hub: ModuleType) -> 
     hub.repositories["owner/net"] = fake_hub.Repository({"a/encoder.onnx": b"1", "b/encoder.onnx": b"2"})
     with pytest.raises(BackboneNotFoundError, match=r"is several files: a/encoder\.onnx, b/encoder\.onnx"):
         get("hub:owner/net#encoder")
-
-
-@pytest.fixture
-def with_external(tiny_files: dict[str, bytes], tmp_path: Path) -> Callable[[str, str], dict[str, bytes]]:
-    """The files of a repository whose graph keeps its weights in another file."""
-
-    def make(model: str, location: str) -> dict[str, bytes]:
-        graph = onnx.load_from_string(tiny_files["model.onnx"])
-        folder = tmp_path / "external"
-        folder.mkdir(exist_ok=True)
-        onnx.save(
-            graph, folder / "model.onnx", save_as_external_data=True, location=location, size_threshold=0
-        )
-        home = model.rpartition("/")[0]
-        prefix = f"{home}/" if home else ""
-        return {
-            model: (folder / "model.onnx").read_bytes(),
-            f"{prefix}{location}": (folder / location).read_bytes(),
-            f"{prefix}other.onnx_data": b"o" * 4000,
-            "preprocessor_config.json": tiny_files["preprocessor_config.json"],
-        }
-
-    return make
 
 
 @pytest.mark.parametrize("location", ["model.onnx_data", "model.onnx.data", "weights-of-it.bin"])
@@ -256,90 +200,6 @@ def test_a_model_is_described_by_its_own_folder_where_the_root_says_nothing(
     assert Backbone.open("hub:owner/both#vision/model.onnx").pixels().output_size == (32, 32)
 
 
-# --- access ---
-
-
-def test_a_private_repository_is_read_with_the_token(
-    published: Any, fake_hub: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published.repositories["owner/net"].access = "private"
-    with pytest.raises(BackboneNotFoundError, match="no such repository, or a private one") as raised:
-        get("hub:owner/net")
-    assert "HF_TOKEN" in str(raised.value)
-    monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
-    assert get("hub:owner/net").model_path.is_file()
-    assert published.tokens_at_cdn
-    assert set(published.tokens_at_cdn) == {None}, "the token was sent to another host"
-
-
-def test_a_gated_repository_says_where_its_terms_are(
-    published: Any, fake_hub: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published.repositories["owner/net"].access = "gated"
-    with pytest.raises(
-        BackboneNotFoundError, match=rf"{published.url}/owner/net, accept the terms .* HF_TOKEN"
-    ):
-        get("hub:owner/net")
-    monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
-    with pytest.raises(BackboneNotFoundError, match="your token has no access to it yet"):
-        get("hub:owner/net")
-    published.repositories["owner/net"].readers = {fake_hub.TOKEN}
-    assert get("hub:owner/net").model_path.is_file()
-
-
-def test_a_token_that_does_not_count(published: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_expired")
-    with pytest.raises(BackboneNotFoundError, match="does not accept the access token"):
-        get("hub:owner/net")
-
-
-def test_an_unknown_repository_may_be_a_misspelt_one(hub: Any) -> None:
-    with pytest.raises(BackboneNotFoundError, match="Did you mean 'Xenova/resnet-50'"):
-        get("hub:xenova/resnet50")
-
-
-def test_an_unknown_revision(published: Any) -> None:
-    with pytest.raises(BackboneNotFoundError, match="no branch, tag or commit 'v9'"):
-        get("hub:owner/net@v9")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "hub:",
-        "hub:/net",
-        "hub:owner/",
-        "hub:a/b/c",
-        "hub:owner/net@",
-        "hub:owner/net#",
-        "hub:../../etc",
-        "hub:o n/x",
-        "hub:\u043ewner/net",
-        "hub:owner/net@../../etc",
-        "hub:owner/net@/etc",
-        "hub:owner/net@a b",
-        "hub:owner/net@--upload",
-        "hub:owner/net@v1/",
-        "hub:owner/net@v1\n",
-        "hub:owner/net#../secret.onnx",
-        "hub:owner/net#/etc/passwd",
-        "hub:owner/net#C:\\net.onnx",
-        "hub:owner/net#a\x00b",
-    ],
-)
-def test_what_is_no_reference_is_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match="expected hub:owner/name"):
-        locate(text)
-
-
-@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", "feature/x_y", "1", "a@b", "v1.0+cpu"])
-def test_revisions_are_what_git_calls_branches_and_tags(revision: str) -> None:
-    assert HubReference.parse(f"hub:owner/net@{revision}").revision == revision
-
-
-# --- repositories without ONNX ---
-
-
 def test_without_onnx_the_command_that_builds_it_is_named(hub: Any, fake_hub: ModuleType) -> None:
     files = {"model.safetensors": b"s" * 5000, "config.json": b'{"model_type": "bert"}'}
     hub.repositories["owner/bert"] = fake_hub.Repository(files)
@@ -357,71 +217,6 @@ def test_a_pickle_is_exported(hub: Any, fake_hub: ModuleType) -> None:
         locate("hub:owner/old")
 
 
-# --- what goes wrong on the way ---
-
-
-def test_without_a_network_the_error_says_what_to_do(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    began_s = time.monotonic()
-    with pytest.raises(HubUnreachableError, match="the hub does not answer") as raised:
-        locate("hub:owner/net")
-    assert time.monotonic() - began_s < 5
-    assert "featx backbones pull hub:owner/net --to FOLDER" in str(raised.value)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubUnreachableError, match="HF_HUB_OFFLINE forbids"):
-        locate("hub:owner/net")
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_hub_that_is_not_well(published: Any, status: int) -> None:
-    published.status = status
-    with pytest.raises(HubUnreachableError, match=str(status)):
-        get("hub:owner/net")
-
-
-def test_a_download_that_breaks_off_goes_on(published: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda s: None)  # huggingface_hub waits between attempts
-    published.repositories["owner/net"].cut["onnx/model.onnx"] = 2
-    model = get("hub:owner/net").model_path
-    assert model.read_bytes() == published.repositories["owner/net"].files["onnx/model.onnx"]
-
-
-def test_nothing_half_done_is_used(published: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda s: None)
-    repository = published.repositories["owner/net"]
-    content = repository.files["onnx/model.onnx"]
-    real = published.lie = {"onnx/model.onnx": content[:-100]}  # shorter than its metadata says
-    with pytest.raises(BackboneError, match=r"Nothing half-done is used\. Try again"):
-        get("hub:owner/net")
-    published.status = 503
-    with pytest.raises(HubUnreachableError):
-        get("hub:owner/net")
-    published.status = None
-    real.clear()
-    assert get("hub:owner/net").model_path.read_bytes() == content
-
-
-def test_a_file_that_was_damaged_on_the_way_is_not_kept(published: Any) -> None:
-    content = published.repositories["owner/net"].files["onnx/model.onnx"]
-    published.lie = {"onnx/model.onnx": content[:-1] + bytes([content[-1] ^ 1])}
-    with pytest.raises(DigestMismatchError, match=r"onnx/model\.onnx was damaged on the way"):
-        get("hub:owner/net")
-    published.lie = {}
-    assert get("hub:owner/net").model_path.read_bytes() == content
-
-
-def test_an_interrupted_fetch_is_completed_later(
-    hub: Any, fake_hub: ModuleType, with_external: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub.repositories["owner/large"] = fake_hub.Repository(with_external("model.onnx", "model.onnx_data"))
-    hub.interrupt = "model.onnx_data"
-    with pytest.raises(HubUnreachableError):
-        get("hub:owner/large")
-    hub.interrupt = None
-    assert (get("hub:owner/large").folder / "model.onnx_data").is_file()
-    assert hub.downloaded().count("model.onnx") == 1
-
-
 def test_what_another_program_left_is_used_without_a_network(
     published: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,54 +231,6 @@ def test_what_another_program_left_is_used_without_a_network(
     assert snapshot.files == ("onnx/model.onnx", "preprocessor_config.json")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert "config.json" in get("hub:owner/net").files, "with a network the rest is fetched"
-
-
-def test_a_disk_without_room_is_told_before_the_download(
-    published: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed = published.repositories["owner/net"].claimed_sizes
-    listed["onnx/model.onnx"] = 10**18
-    with pytest.raises(BackboneError, match=r"no room in .*000,000,\d+ bytes are to be fetched") as raised:
-        get("hub:owner/net")
-    assert "HF_HOME" in str(raised.value)
-    assert published.downloaded() == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
-def test_a_disk_that_fills_up_leaves_nothing_half_done(published: Any) -> None:
-    code = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
-        "from featx.backbones.sources import locate\n"
-        "from featx.errors import BackboneError\n"
-        "try: locate('hub:owner/net')\n"
-        "except BackboneError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "no room in" in done.stdout
-    assert "Set HF_HOME" in done.stdout or "set HF_HOME" in done.stdout
-    assert get("hub:owner/net").model_path.stat().st_size > 3000
-
-
-def test_processes_that_start_together_fetch_once(published: Any) -> None:
-    code = "from featx.backbones.backbone import Backbone; print(Backbone.open('hub:owner/net').digest)"
-    started = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for _ in range(3)
-    ]
-    digests = {process.communicate(timeout=120)[0] for process in started}
-    assert digests == {Backbone.open("hub:owner/net").digest + "\n"}
-    assert published.downloaded().count("onnx/model.onnx") == 1
-
-
-def test_threads_that_start_together_agree(published: Any) -> None:
-    found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(get("hub:owner/net"))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(found) == 4
-    assert len(set(found)) == 1
 
 
 def test_a_fetch_is_told_in_one_line(published: Any, caplog: pytest.LogCaptureFixture) -> None:

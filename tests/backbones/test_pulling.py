@@ -37,11 +37,6 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.fixture(scope="session")
-def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return read_files(tiny_backbone(tmp_path_factory.mktemp("hub") / "tiny"))
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "backbones"
