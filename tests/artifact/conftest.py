@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from featx import ImageFeatures
+from featx import ImageFeatures, save
 from featx.testing import tiny_backbone
 
 
@@ -54,3 +54,9 @@ def fitted(features: ImageFeatures, pictures: NDArray[np.uint8], y: NDArray[np.s
         ).fit(pictures, y)
 
     return fit
+
+
+@pytest.fixture
+def saved(fitted: Callable[..., Any], tmp_path: Path) -> Path:
+    """The folder of a fitted pipeline, to spoil."""
+    return save(fitted(), tmp_path / "model")
