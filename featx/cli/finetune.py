@@ -180,8 +180,8 @@ def _kept(result: Tuning, noun: str) -> str:
     if choice.gain is None:
         return f"{where}: no epoch came to its end, so the frozen backbone was kept."
     return (
-        f"{where}; kept the frozen backbone: on {choice.n_validation} of them that were set aside the tuned one's loss was "
-        f"{choice.gain.value:.3f} lower, with a standard error of {choice.gain.standard_error:.3f}."
+        f"{where}; kept the frozen backbone: on {choice.n_validation} of them that were set aside the tuned one's refined loss "
+        f"was {choice.gain.value:.3f} lower, with a standard error of {choice.gain.standard_error:.3f}."
     )
 
 

@@ -1,16 +1,18 @@
 """The state of a training on disk, so that a killed one goes on where it was, and what came of it, so that it is not done again.
 
 A state lies in a folder named by a digest of everything that decides the run, so no other run can take it up. It is written
-whole or not at all. What nobody came back for in two weeks is swept away by the next training, and of what has ended no more
-than 2 GiB are kept, used last kept longest. A finished state is the best weights alone, without those of the optimiser.
+whole or not at all, behind a digest of its own: torch reads a file with a flipped bit as if nothing were amiss. What nobody came
+back for in two weeks is swept away by the next training, and of what has ended no more than 2 GiB are kept, used last kept
+longest; folders and files beside them are none of ours. A finished state is the best weights alone, without the optimiser's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
-import shutil
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -21,11 +23,14 @@ from typing import Any
 import torch
 
 from featx.errors import FeatxWarning, OutputError
-from featx.store.disk import write_once
+from featx.store.disk import TEMPORARY, write_once
 
 __all__ = ["Checkpoints"]
 
 _STATE, _ENDED = "state.pt", "ended.pt"
+_HEADER = b"featx run 1\n"  # the number is that of the fields in a state
+_RUN = re.compile(r"[0-9a-f]{32}")
+_DIGEST_BYTES = 16
 _MOST_BYTES = 2 * 2**30
 _ABANDONED_S = 14 * 24 * 3600.0
 
@@ -88,10 +93,11 @@ class Checkpoints:
             return
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
+        content = buffer.getvalue()
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.mkdir(exist_ok=True, mode=0o700)
-            write_once(self.folder / name, buffer.getvalue())
+            write_once(self.folder / name, _HEADER + _digest(content) + content)
         except OSError as error:
             message = (
                 f"{self.folder}: the state of the training cannot be written ({error.strerror or error}). Make room, or pass "
@@ -106,38 +112,62 @@ class Checkpoints:
     def remove(self) -> None:
         """The run came to nothing."""
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """What was kept; None where it is not there, damaged, or of another version: the run then begins anew."""
     try:
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True
-        )
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
-        return None  # not there, of another version of torch, or a damaged disk: the run begins anew
+        found = path.read_bytes()
+    except OSError:
+        return None
+    content = found[len(_HEADER) + _DIGEST_BYTES :]
+    if found[: -len(content) or None] != _HEADER + _digest(content):
+        return None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+        return None
     return state
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _runs(root: Path) -> list[Path]:
+    """The folders that are runs."""
+    with suppress(OSError):
+        return [path for path in root.iterdir() if _RUN.fullmatch(path.name) and path.is_dir()]
+    return []
+
+
+def _remove(folder: Path) -> None:
+    """A run: its own files, and the folder where nothing else is in it."""
+    with suppress(OSError):
+        for path in (folder / _STATE, folder / _ENDED, *folder.glob(f"{TEMPORARY}*")):
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _let_go(root: Path, *, keep: str) -> None:
     """Of runs that ended the oldest, down to the cap."""
     found = []
-    with suppress(OSError):
-        for folder in root.iterdir():
-            with suppress(OSError):
-                found.append((folder.stat().st_mtime, folder, (folder / _ENDED).stat().st_size))
+    for folder in _runs(root):
+        with suppress(OSError):
+            found.append((folder.stat().st_mtime, folder, (folder / _ENDED).stat().st_size))
     total = sum(size for _, _, size in found)
     for _, folder, size in sorted(found):
         if total <= _MOST_BYTES:
             return
         if folder.name != keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             total -= size
 
 
 def _sweep(root: Path) -> None:
     now = time.time()
-    with suppress(OSError):
-        for folder in root.iterdir():
+    for folder in _runs(root):
+        with suppress(OSError):
             if now - folder.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)

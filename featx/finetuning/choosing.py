@@ -33,8 +33,8 @@ class Labelled:
         Positions of the classes.
     training, validation : ndarray of int
         Indices of the samples; the second may be empty.
-    units : ndarray, shape (n,), or None
-        What belongs together; None: every sample is by itself.
+    units : ndarray of int, shape (n,)
+        What belongs together.
     class_weight : "balanced", dict or None
     class_weights : ndarray of float64, shape (n_classes,)
         The same in numbers.
@@ -44,7 +44,7 @@ class Labelled:
     codes: NDArray[np.intp]
     training: NDArray[np.intp]
     validation: NDArray[np.intp]
-    units: NDArray[Any] | None
+    units: NDArray[np.intp]
     class_weight: str | dict[Any, float] | None
     class_weights: NDArray[np.float64]
 
@@ -150,8 +150,7 @@ def choose(
         other = judged(probe(tuned, training), tuned)
         if other[1].loss < tuned_figures.loss:
             name, (after, tuned_figures) = "refitted", other
-    units = np.arange(len(codes)) if known.units is None else known.units[validation]
-    gain = paired_gain(before, after, weights=weights, units=units)
+    gain = paired_gain(before, after, weights=weights, units=known.units[validation])
     choice = Choice(
         network="tuned" if gain.is_clear else "frozen",
         head=name if gain.is_clear else "probe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,8 +22,16 @@ from featx import finetuning
 from featx._version import __version__
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
-from featx.errors import DeviceError, DeviceMemoryError, ParameterError
+from featx.errors import (
+    ConversionError,
+    DeviceError,
+    DeviceMemoryError,
+    FeatxWarning,
+    GraphError,
+    ParameterError,
+)
 from featx.evaluation.leaks import content_groups
+from featx.evaluation.units import join_units
 from featx.finetuning.choosing import Choice, Labelled, choose, fit_probe
 from featx.finetuning.course import Course, EpochRecord, Task
 from featx.finetuning.linear_head import LinearHead, StandardHead
@@ -137,9 +146,8 @@ def fit_request(
     extraction = features.extract(samples)
     classes, codes = np.unique(labels, return_inverse=True)
     seed = request.course.seed
-    training, validation = validation_part(
-        labels, groups, extraction.keys, request.validation_fraction, seed=seed
-    )
+    units = _units(extraction.keys, groups)
+    training, validation = validation_part(labels, units, request.validation_fraction, seed=seed)
     weights = compute_class_weight(request.class_weight, classes=classes, y=labels[training])
     frozen = extraction.vectors
     probe = fit_probe(frozen[training], labels[training], request.class_weight)
@@ -163,7 +171,7 @@ def fit_request(
     course = replace(request.course, bfloat16=bfloat16)
     checkpoints = Checkpoints(
         _checkpoint_root(request.checkpoints),
-        _run_id(request, course, split, extraction.keys, codes, training, device),
+        _run_id(request, course, split, extraction.keys, codes, training, weights, device),
         required=request.checkpoints != "default",
     )
     module = GraphModule.of(split).to(device)
@@ -193,7 +201,7 @@ def fit_request(
         codes=task.codes,
         training=training,
         validation=validation,
-        units=content_groups(extraction.keys) if groups is None else groups,
+        units=units,
         class_weight=request.class_weight,
         class_weights=task.class_weights,
     )
@@ -207,7 +215,7 @@ def fit_request(
     )
     tell(choice)
     best_epoch = outcome.best_epoch if choice.network == "tuned" else 0
-    card = {"tuning": _card(request, course, labels, groups, choice, best_epoch, len(outcome.history) - 1)}
+    card = {"tuning": _card(request, course, labels, units, choice, best_epoch, len(outcome.history) - 1)}
     return Fitted(
         classes=classes,
         head=head,
@@ -253,11 +261,27 @@ def _split(request: Request) -> Split:
         raise ParameterError(f"freeze_until={given!r}: {reason}") from error
 
 
-def _vectors(features: BackboneFeatures, tuned: TunedNetwork, samples: Sequence[Any]) -> NDArray[np.float32]:
-    """Vectors (n, d) by the tuned network, on ONNX Runtime as predictions are."""
-    found: NDArray[np.float32] = (
-        clone(features).set_params(backbone=tuned.backbone()).fit(None).transform(samples)
-    )
+def _units(keys: Keys, groups: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    """What belongs together: groups, joined by the copies that they share."""
+    given = [each for each in (groups, content_groups(keys)) if each is not None]
+    return join_units(len(keys), given, np.empty((0, 2), dtype=np.intp))
+
+
+def _vectors(
+    features: BackboneFeatures, tuned: TunedNetwork, samples: Sequence[Any]
+) -> NDArray[np.float32] | None:
+    """Vectors (n, d) by the tuned network, on ONNX Runtime as predictions are; None where it cannot be run."""
+    try:
+        backbone = tuned.backbone()
+    except (ConversionError, GraphError) as error:
+        warnings.warn(
+            "the tuned network cannot be written as it was trained, so the frozen one is kept. Lower the learning rate. "
+            f"({error})",
+            FeatxWarning,
+            stacklevel=4,
+        )
+        return None
+    found: NDArray[np.float32] = clone(features).set_params(backbone=backbone).fit(None).transform(samples)
     return found
 
 
@@ -300,6 +324,7 @@ def _run_id(
     keys: Keys,
     codes: NDArray[np.intp],
     training: NDArray[np.intp],
+    class_weights: NDArray[np.float64],
     device: torch.device,
 ) -> str:
     """Digest of everything that decides a run; where it differs, the state of another run means nothing."""
@@ -313,6 +338,8 @@ def _run_id(
             "labels": digest_array(codes.astype(np.int64)).hex(),
             "training": digest_array(training.astype(np.int64)).hex(),
             "course": asdict(course),
+            # In numbers: under other labels a dict's keys mean other classes.
+            "class_weights": digest_array(np.ascontiguousarray(class_weights, dtype=np.float64)).hex(),
             "class_weight": str(request.class_weight),
             "layer_decay": request.layer_decay,
             "warm_start_head": request.warm_start_head,
@@ -326,7 +353,7 @@ def _card(
     request: Request,
     course: Course,
     labels: NDArray[Any],
-    groups: NDArray[np.intp] | None,
+    units: NDArray[np.intp],
     choice: Choice,
     best_epoch: int,
     n_epochs: int,
@@ -336,7 +363,7 @@ def _card(
     values: dict[str, Any] = {
         "samples": len(labels),
         "classes": {str(name): int(n) for name, n in zip(names, counts, strict=True)},
-        "groups": None if groups is None else len(np.unique(groups)),
+        "units": len(np.unique(units)),
         "freeze_until": request.freeze_until,
         "settings": {
             **asdict(course),

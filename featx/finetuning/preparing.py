@@ -16,7 +16,6 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment, View
 from featx.errors import DatasetError, FeatxWarning, ParameterError
 from featx.evaluation.folds import make_folds, most_folds
-from featx.evaluation.leaks import content_groups
 from featx.finetuning.frozen import boundary_shapes, open_frozen
 from featx.finetuning.material import CachedRows, LivePixels, Material, Texts
 from featx.finetuning.rows import FileRows, StoredRows, many_rows
@@ -33,28 +32,25 @@ from featx.store.digest import Keys
 __all__ = ["materials", "plan_of", "validation_part"]
 
 _LARGEST_VALIDATION = 0.5
+_LEAST_UNITS = 3
+"""In the validation part, where there are so many: what varies between patients cannot be told from one or two of them."""
 _READ_TOGETHER = 8
 """Pictures that a thread reads before it hands them on, where rows go to a file."""
 
 
 def validation_part(
-    labels: NDArray[Any],
-    groups: NDArray[Any] | None,
-    keys: Keys,
-    fraction: float | None,
-    *,
-    seed: int,
+    labels: NDArray[Any], units: NDArray[np.intp], fraction: float | None, *, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices to train on and to validate on: stratified, no group on both sides; without groups no copy.
+    """Indices to train on and to validate on: stratified, no unit on both sides, no class in validation alone.
 
     Parameters
     ----------
     labels : ndarray, shape (n,)
-    groups : ndarray, shape (n,), or None
-    keys : ndarray of uint8, shape (n, 16)
-        Content digests.
+    units : ndarray of int, shape (n,)
+        What belongs together: groups, and copies of a sample.
     fraction : float or None
-        About so much is set aside; more where a class has too few samples or groups for it. None or 0: nothing is.
+        About so much is set aside; more where units or those of a class are few. Classes that are in too few units to have one in
+        twice as much are trained on and not validated, unless that would leave one class. None or 0: nothing is set aside.
     seed : int
 
     Raises
@@ -62,7 +58,7 @@ def validation_part(
     ParameterError
         A fraction out of its range.
     DatasetError
-        A class that has one sample or group.
+        Too few units to set some aside that say anything.
     """
     if fraction is None or (fraction == 0 and not isinstance(fraction, bool)):
         return np.arange(len(labels)), np.empty(0, dtype=np.intp)
@@ -74,15 +70,31 @@ def validation_part(
         raise ParameterError(
             f"validation_fraction must be a share up to {_LARGEST_VALIDATION}, or None for none, got {fraction!r}."
         )
-    units = content_groups(keys) if groups is None else groups
-    n_splits = min(round(1 / fraction), most_folds(labels, units))
-    if n_splits < 2:
-        raise DatasetError(
-            f"y: a class has one {'sample' if groups is None else 'group'} only, so none can be set aside to validate on. Add "
-            "some, or pass validation_fraction=None and few epochs."
-        )
-    training, validation = make_folds(labels, units, n_splits=n_splits, random_state=seed)[0]
-    return training, validation
+    n_splits = max(2, min(round(1 / fraction), len(np.unique(units)) // _LEAST_UNITS))
+    common = _in_common_classes(labels, units, n_splits / 2)
+    n_splits = min(n_splits, most_folds(labels[common], units[common]))
+    folds = (
+        make_folds(labels[common], units[common], n_splits=n_splits, random_state=seed)
+        if n_splits > 1
+        else []
+    )
+    for _, part in folds:
+        if len(np.unique(units[common][part])) > 1:
+            validation = common[part]
+            return np.setdiff1d(np.arange(len(labels)), validation), validation
+    raise DatasetError(
+        f"y: {len(np.unique(units))} samples or groups that are apart, and a class has too few of them: none can be set aside to "
+        "validate on. Add some, or pass validation_fraction=None and few epochs."
+    )
+
+
+def _in_common_classes(labels: NDArray[Any], units: NDArray[np.intp], least: float) -> NDArray[np.intp]:
+    """Indices of samples whose unit has no class that is in fewer than ``least`` units; all where that leaves one class."""
+    pairs = np.unique(np.stack([np.unique(labels, return_inverse=True)[1].reshape(-1), units]), axis=1)
+    n_units = np.bincount(pairs[0])
+    rare = pairs[1][n_units[pairs[0]] < least]
+    common = np.flatnonzero(~np.isin(units, rare))
+    return common if len(np.unique(labels[common])) > 1 else np.arange(len(labels))
 
 
 def plan_of(features: BackboneFeatures) -> Plan:

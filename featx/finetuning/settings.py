@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -58,6 +59,9 @@ def check_parameters(given: Mapping[str, Any]) -> None:
     parsed = parse_device(device)
     if parsed is not None and parsed.kind not in ("cpu", "cuda"):
         raise ParameterError(f"device must be auto, cpu, cuda or cuda:<index> to train, got {device!r}.")
+    where = given["checkpoints"]
+    if not (where is None or (isinstance(where, str | os.PathLike) and os.fspath(where))):
+        raise ParameterError(f'checkpoints must be a folder, "default" or None, got {where!r}.')
     seed = given["random_state"]
     if seed is not None and (
         isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEEDS

@@ -189,6 +189,12 @@ def _divided(cut: _Cut, backbone: Backbone, space: FeatureSpace, tensor: str, as
     before = needed_nodes(cut.nodes, crossing)
     held = {name for node in before for name in node_inputs(node)}
     read = {name for node in behind for name in node_inputs(node)}
+    for name in crossing if cut.source == "tokens" else ():
+        if any(size is not None and size.by_tokens for size in shapes.dims.get(name, ())[2:]):
+            raise ParameterError(
+                f"boundary {asked!r}: of {name} a text's part is not one vector for each token. Name the output of a layer, as "
+                "featx backbones show lists them."
+            )
     trainable = tuple(name for name in cut.trained if name in read and name not in held)
     if not trainable:
         raise ParameterError(f"boundary {asked!r}: nothing between it and tap {space.tap!r} can be trained.")

@@ -29,7 +29,7 @@ def known() -> Labelled:
         codes=CODES,
         training=np.arange(80),
         validation=np.arange(80, N),
-        units=None,
+        units=np.arange(N),
         class_weight="balanced",
         class_weights=np.ones(2),
     )
@@ -87,7 +87,7 @@ def test_a_network_that_is_only_surer_of_itself_is_not_better(known: Labelled) -
 
 def test_what_is_clear_of_many_samples_is_not_clear_of_one_patient(known: Labelled) -> None:
     frozen, tuned = _vectors(0.5, 0), _vectors(4.0, 1)
-    one_patient = replace(known, units=np.zeros(N))
+    one_patient = replace(known, units=np.zeros(N, dtype=np.intp))
     _, choice = choose(frozen, tuned, _start(frozen, known), BAD, one_patient, refit=True)
     assert choice.network == "frozen"
 

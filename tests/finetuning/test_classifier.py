@@ -163,8 +163,7 @@ def test_texts_are_tuned_and_predicted_alike_by_torch_and_onnx_runtime(
         texts, labels
     )
     assert model.best_epoch_ > 0
-    keys = TextFeatures(encoder).fit(None).content_keys(texts)
-    training, validation = validation_part(labels, None, keys, 0.25, seed=0)
+    training, validation = validation_part(labels, np.arange(48), 0.25, seed=0)
     weights = len(training) / (3 * np.unique(labels[training], return_counts=True)[1])
     vectors = TextFeatures(model.backbone_).fit(None).transform([texts[i] for i in validation])
     found = mean_loss(model, vectors, np.searchsorted(CLASSES, labels[validation]), weights)

@@ -1,9 +1,10 @@
-"""Pictures, and the bytes of files of them, for the tests of the rooms that turn files into pixels."""
+"""Pictures, and the bytes of files of them, for the tests of the rooms that turn files into pixels; tables for others."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,3 +32,15 @@ def encoded() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Callable[..., Path]:
+    """``csv_file(text, name="table.csv", encoding="utf-8")``: a file that holds this text."""
+
+    def write(text: str, name: str = "table.csv", encoding: str = "utf-8") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return write
