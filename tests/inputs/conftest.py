@@ -1,4 +1,4 @@
-"""Pictures, and the bytes of files of them, for the tests of the rooms that turn files into pixels; tables for others."""
+"""Pictures, the bytes of their files, and tables: what the tests of these rooms are given to read."""
 
 from __future__ import annotations
 
