@@ -24,15 +24,20 @@ from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, make_features, placed
 from featx.errors import DatasetError, LeakWarning, ParameterError, SampleError
 from featx.evaluation.bootstrap import Estimate
+from featx.evaluation.columns import check_groups
 from featx.evaluation.evaluate import compare
 from featx.evaluation.folds import inner_folds
-from featx.evaluation.leaks import TRAIN, content_groups, group_leaks
+from featx.evaluation.leaks import TRAIN
+from featx.evaluation.near_copies import fold_units, near_copies
+from featx.evaluation.overlap import NOTHING_NEW
 from featx.exporting.folder import replaceable
 from featx.finetuning.classifier import FineTuneClassifier
 from featx.heads import make_head
+from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset, warn_of_empty_texts
 from featx.inputs.datasets import read_dataset
 from featx.reporting.comparisons import Comparison
+from featx.reporting.evaluations import Evaluation
 
 __all__ = ["HELD_OUT", "Tuning", "finetune"]
 
@@ -98,9 +103,10 @@ def finetune(
 ) -> Tuning:
     """Tune a backbone on a data set, and judge it beside the frozen one.
 
-    With a split, the part ``train`` is tuned on and the other parts are judged. Without one a fifth is held out, groups and
-    copies kept together. With `folds` every sample is judged by a backbone that was tuned without it, and the one that is given
-    and written is tuned on all of them. The frozen backbone's head is fitted on the same training part, all of it.
+    With a split, the part ``train`` is tuned on and the other parts are judged. Without one a fifth is held out. With `folds`
+    every sample is judged by a backbone that was tuned without it, and the one that is given and written is tuned on all of them.
+    Groups, copies and near-copies are kept together wherever something is set aside, as :func:`featx.evaluate` finds them. The
+    frozen backbone's head is fitted on the same training part, all of it.
 
     Parameters
     ----------
@@ -152,13 +158,17 @@ def finetune(
     classifier = _classifier(transformer, settings, verbose)
     warn_of_empty_texts(dataset)
     probe = Pipeline([("features", transformer), ("head", make_head("logistic"))])
+    frozen = clone(transformer).fit(None)
     with _placing(dataset):
-        keys = clone(transformer).fit(None).content_keys(dataset.samples)
+        extraction = frozen.extract(dataset.samples)
+    units = _units(dataset, labels, frozen, extraction, verbose=verbose)
     if folds is None:
-        split = _split(dataset, labels, keys, ignore_split=ignore_split, seed=classifier.random_state or 0)
-        found, n_train = _judged_apart(classifier, probe, dataset, split, keys), int((split == TRAIN).sum())
+        split = _split(dataset, labels, units, ignore_split=ignore_split, seed=classifier.random_state or 0)
+        n_train = int((split == TRAIN).sum())
+        found = _judged_apart(classifier, probe, replace(dataset, split=split), units, extraction.keys)
     else:
-        found, n_train = _judged_in_folds(classifier, probe, dataset, folds, verbose=verbose), len(dataset)
+        n_train = len(dataset)
+        found = _judged_in_folds(classifier, probe, dataset, units, folds, verbose=verbose)
     folder = None
     if target is not None:
         card = {"held_out" if folds is None else "folds": _figures(found)}
@@ -166,31 +176,75 @@ def finetune(
     return Tuning(classifier=classifier, comparison=found, n_train=n_train, folder=folder)
 
 
+def _units(
+    dataset: Dataset,
+    labels: NDArray[Any],
+    frozen: BackboneFeatures,
+    extraction: Extraction,
+    *,
+    verbose: bool,
+) -> NDArray[np.intp]:
+    """What stays together: groups, copies and near-copies, as :func:`featx.evaluate` finds them."""
+    groups = None if dataset.groups is None else check_groups(dataset.groups, len(dataset))
+    near = near_copies(
+        extraction.vectors,
+        dataset.samples,
+        modality=dataset.modality,
+        keys=extraction.keys,
+        groups=groups,
+        labels=labels,
+        preprocess=frozen.backbone_.pixels() if dataset.modality == "image" else None,
+        verbose=verbose,
+    )
+    return fold_units(groups, extraction.keys, near, len(dataset))
+
+
 def _judged_apart(
     classifier: FineTuneClassifier,
     probe: Pipeline,
     dataset: Dataset,
-    split: NDArray[Any],
+    units: NDArray[np.intp],
     keys: NDArray[np.uint8],
 ) -> Comparison:
-    """Both fitted on the part ``train``, and judged on the others."""
-    training = np.flatnonzero(split == TRAIN)
+    """Both fitted on the part ``train`` of the split, and judged on the others."""
+    training = np.flatnonzero(np.asarray(dataset.split) == TRAIN)
     known = _rows(dataset, training)
     with _placing(known):
-        classifier.fit(known.samples, np.asarray(known.labels), groups=known.groups)
+        classifier.fit(known.samples, np.asarray(known.labels), groups=units[training])
         probe.fit(known.samples, known.labels)
-    held_out = _rows(replace(dataset, split=split), np.flatnonzero((split != TRAIN) & (split != "")))
-    with _placing(held_out):
-        return compare(
+    with _placing(dataset), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".* every one of these .* of {TRAIN}, for example ", LeakWarning)
+        found = compare(
             {"frozen": probe, "tuned": classifier.to_pipeline()},
-            held_out,
+            dataset,
             cv="prefit",
             training_keys=np.unique(keys[training], axis=0),
         )
+    return replace(found, evaluations=tuple(_without_training(each, training) for each in found.evaluations))
+
+
+def _without_training(evaluation: Evaluation, training: NDArray[np.intp]) -> Evaluation:
+    """Without what is said of the part that was tuned on: that it is known is no finding here."""
+    known = set(training.tolist())
+    return replace(
+        evaluation,
+        judgements=tuple(judged for judged in evaluation.judgements if not judged.part.startswith(TRAIN)),
+        leaks=tuple(
+            leak
+            for leak in evaluation.leaks
+            if leak.kind != NOTHING_NEW or not known.issuperset(i for sample in leak.samples for i in sample)
+        ),
+    )
 
 
 def _judged_in_folds(
-    classifier: FineTuneClassifier, probe: Pipeline, dataset: Dataset, folds: int, *, verbose: bool
+    classifier: FineTuneClassifier,
+    probe: Pipeline,
+    dataset: Dataset,
+    units: NDArray[np.intp],
+    folds: int,
+    *,
+    verbose: bool,
 ) -> Comparison:
     """Clones of both judged in folds; the classifier is then fitted on everything."""
     with _placing(dataset):
@@ -204,7 +258,7 @@ def _judged_in_folds(
             random_state=classifier.random_state or 0,
             verbose=verbose,
         )
-        classifier.fit(dataset.samples, np.asarray(dataset.labels), groups=dataset.groups)
+        classifier.fit(dataset.samples, np.asarray(dataset.labels), groups=units)
     return found
 
 
@@ -230,11 +284,10 @@ def _classifier(
 
 
 def _split(
-    dataset: Dataset, labels: NDArray[Any], keys: NDArray[np.uint8], *, ignore_split: bool, seed: int
+    dataset: Dataset, labels: NDArray[Any], units: NDArray[np.intp], *, ignore_split: bool, seed: int
 ) -> NDArray[Any]:
     """The part of every sample."""
     if dataset.split is None or ignore_split:
-        units = content_groups(keys) if dataset.groups is None else dataset.groups
         split = np.full(len(dataset), TRAIN, dtype=object)
         split[inner_folds(labels, units, at_most=_FOLDS, random_state=seed)[0][1]] = HELD_OUT
         return split.astype(str)
@@ -245,8 +298,6 @@ def _split(
             f"{dataset.name}: its split has the part(s) {', '.join(parts)}, expected {TRAIN} and another one. Name them, or pass "
             "ignore_split=True."
         )
-    for leak in () if dataset.groups is None else group_leaks(dataset.groups, split):
-        warnings.warn(str(leak), LeakWarning, stacklevel=3)
     return split
 
 
