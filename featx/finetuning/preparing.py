@@ -6,19 +6,21 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment, View
 from featx.errors import DatasetError, FeatxWarning, ParameterError
-from featx.evaluation.folds import make_folds, most_folds
+from featx.evaluation.folds import most_folds
 from featx.finetuning.frozen import boundary_shapes, open_frozen
 from featx.finetuning.material import CachedRows, LivePixels, Material, Texts
 from featx.finetuning.rows import FileRows, StoredRows, many_rows
+from featx.finetuning.settings import SEEDS
 from featx.finetuning.splitting import Split
 from featx.inference.batching import Batching
 from featx.inference.fitted_pixels import FittedPixels
@@ -34,6 +36,7 @@ __all__ = ["materials", "plan_of", "validation_part"]
 _LARGEST_VALIDATION = 0.5
 _LEAST_UNITS = 3
 """In the validation part, where there are so many: what varies between patients cannot be told from one or two of them."""
+_ATTEMPTS = 20
 _READ_TOGETHER = 8
 """Pictures that a thread reads before it hands them on, where rows go to a file."""
 
@@ -70,22 +73,36 @@ def validation_part(
         raise ParameterError(
             f"validation_fraction must be a share up to {_LARGEST_VALIDATION}, or None for none, got {fraction!r}."
         )
-    n_splits = max(2, min(round(1 / fraction), len(np.unique(units)) // _LEAST_UNITS))
+    n_splits = max(2, min(round(1 / max(fraction, 1 / len(labels))), len(np.unique(units)) // _LEAST_UNITS))
     common = _in_common_classes(labels, units, n_splits / 2)
-    n_splits = min(n_splits, most_folds(labels[common], units[common]))
-    folds = (
-        make_folds(labels[common], units[common], n_splits=n_splits, random_state=seed)
-        if n_splits > 1
-        else []
-    )
-    for _, part in folds:
-        if len(np.unique(units[common][part])) > 1:
+    for k in range(min(n_splits, most_folds(labels[common], units[common])), 1, -1):
+        part = next(_parts(labels[common], units[common], k, seed), None)
+        if part is not None:
             validation = common[part]
             return np.setdiff1d(np.arange(len(labels)), validation), validation
     raise DatasetError(
         f"y: {len(np.unique(units))} samples or groups that are apart, and a class has too few of them: none can be set aside to "
         "validate on. Add some, or pass validation_fraction=None and few epochs."
     )
+
+
+def _parts(
+    labels: NDArray[Any], units: NDArray[np.intp], n_splits: int, seed: int
+) -> Iterator[NDArray[np.intp]]:
+    """Stratified parts of about 1 / ``n_splits`` with several units, all classes in them and in the rest; in some divisions none.
+
+    One part is asked for, so a division serves whose other parts lack a class, as those by few patients mostly do.
+    """
+    n_classes = len(np.unique(labels))
+    for attempt in range(_ATTEMPTS):
+        folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=(seed + attempt) % SEEDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of folds that lack a class
+            divided = list(folds.split(labels, labels, units))
+        for rest, part in divided:
+            whole = all(len(np.unique(labels[side])) == n_classes for side in (rest, part))
+            if whole and len(np.unique(units[part])) > 1:
+                yield part
 
 
 def _in_common_classes(labels: NDArray[Any], units: NDArray[np.intp], least: float) -> NDArray[np.intp]:

@@ -30,6 +30,18 @@ def test_ten_patients_give_a_validation_part_of_several() -> None:
     assert len(np.unique(units[validation])) >= 3
 
 
+def test_few_patients_with_slices_of_both_classes_are_divided() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        units = np.repeat(np.arange(10), rng.integers(2, 41, 10))
+        y = CLASSES[(rng.random(len(units)) < rng.beta(0.3, 0.6, 10)[units]).astype(int)]
+        if len({tuple(sorted(set(y[units == unit]))) for unit in range(10)}) < 2:
+            continue  # all patients alike
+        training, validation = validation_part(y, units, 0.1, seed=0)
+        assert set(y[training]) == set(y[validation]) == set(y)
+        assert 2 <= len(np.unique(units[validation])) <= 5
+
+
 def test_a_rare_class_is_trained_on_and_does_not_take_half_of_the_data() -> None:
     y = np.asarray(["common"] * 100 + ["frequent"] * 100 + ["rare"] * 2)
     training, validation = validation_part(y, np.arange(202), 0.1, seed=0)
