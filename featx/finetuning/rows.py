@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import FileIO
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.errors import OutputError
 from featx.finetuning.ahead import ahead
 from featx.finetuning.frozen import boundary_spaces, flattened, open_frozen
 from featx.finetuning.scratch import ScratchFolder
@@ -170,6 +174,11 @@ class FileRows:
             Runs beside each other.
         advance : callable
             Told how many more samples are done.
+
+        Raises
+        ------
+        OutputError
+            The disk is full.
         """
 
         def run(batch: Sequence[int]) -> list[Row]:
@@ -181,16 +190,19 @@ class FileRows:
                     rows[at] = _own(made, row, given[at])
             return rows
 
-        path, n = self._folder.path / "rows.f32", 0
-        with open(path, "wb") as file:
+        path, n, n_done = self._folder.path / "rows.f32", 0, 0
+        n_rows = sum(map(len, batches))
+        # Without a buffer, so that a full disk is met by the write that says how far it came.
+        with open(path, "wb", buffering=0) as file:
             for batch, rows in zip(batches, ahead(run, batches, n_threads=n_threads), strict=True):
                 for i, row in zip(batch, rows, strict=True):
-                    places = []
-                    for array in row:
-                        places.append((n, array.shape))
-                        file.write(np.ascontiguousarray(array, dtype="<f4").data)
-                        n += array.size
-                    self._places[i] = tuple(places)
+                    self._places[i] = _places(row, n)
+                    n += sum(array.size for array in row)
+                n_done += len(batch)
+                try:
+                    _write(file, rows)
+                except OSError as error:
+                    raise OutputError(_no_room(path, error, 4 * n * n_rows // n_done, n_rows)) from error
                 advance(len(batch))
         if n:
             self._numbers = np.memmap(path, dtype="<f4", mode="r", shape=(n,))
@@ -203,6 +215,29 @@ class FileRows:
             )
             for i in indices
         ]
+
+
+def _places(row: Row, start: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Where each array of a row begins, in numbers, and its shape."""
+    starts = accumulate((array.size for array in row), initial=start)
+    return tuple((at, array.shape) for at, array in zip(starts, row, strict=False))
+
+
+def _write(file: FileIO, rows: Sequence[Row]) -> None:
+    for row in rows:
+        for array in row:
+            left = np.ascontiguousarray(array, dtype="<f4").reshape(-1).view(np.uint8).data
+            while left:
+                left = left[file.write(left) :]  # a disk that gets full takes a part first
+
+
+def _no_room(path: Path, error: OSError, n_bytes: int, n_samples: int) -> str:
+    return (
+        f"{path.parent}: cannot be written ({error.strerror or error}). What the frozen part makes of {n_samples:,} samples is "
+        f"kept there while the rest is trained, about {n_bytes / 2**20:,.0f} MiB. Make room; or set the environment variable "
+        "TMPDIR (on Windows TEMP) to a folder on another disk; or freeze until a tap that leaves less, or nothing. Pictures of "
+        "one size are kept in the cache instead, where there is one."
+    )
 
 
 def _own(made: Sequence[NDArray[np.float32]], row: int, given: NDArray[Any]) -> Row:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from featx import ImageFeatures, TextFeatures
+from featx.errors import OutputError
 from featx.finetuning import open_frozen, split_backbone
 from featx.finetuning.frozen import boundary_shapes, boundary_spaces
 from featx.finetuning.material import CachedRows, Texts
@@ -86,6 +89,29 @@ def test_rows_that_the_store_let_go_of_are_computed_again(tmp_path: Path, pictur
     after = material.take([4, 2], 1)
     for a, b in zip(before, after, strict=True):
         np.testing.assert_allclose(a["boundary_0"], b["boundary_0"], atol=1e-5)
+
+
+def test_a_full_disk_is_said_with_what_is_kept_there_and_how_much(
+    tmp_path: Path, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = ImageFeatures(str(tiny_backbone(tmp_path / "b")), cache=None)
+    written = []
+
+    def write(file: Any, rows: Any) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(rows)
+
+    monkeypatch.setattr("featx.finetuning.rows._write", write)
+    with pytest.raises(OutputError, match="No space left on device") as raised:
+        prepared(features, pictures)
+    split = split_backbone(features.backbone_, features.spaces_[0], "stage1")
+    (shape,) = boundary_shapes(split) or ()
+    n_mib = 4 * len(pictures) * int(np.prod(shape)) / 2**20
+    assert f"of 20 samples is kept there while the rest is trained, about {n_mib:,.0f} MiB" in str(
+        raised.value
+    )
+    assert "TMPDIR" in str(raised.value)
 
 
 def test_rows_of_texts_end_where_the_text_ends(tmp_path: Path) -> None:
