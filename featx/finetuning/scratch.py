@@ -58,12 +58,13 @@ class ScratchFolder:
     def __init__(self, prefix: str) -> None:
         if prefix not in PREFIXES:
             raise ValueError(f"{prefix!r}: expected one of {PREFIXES}, by which what was left is found again")
+        root: Path | None = None
         try:
             root = Path(tempfile.gettempdir())
             _sweep(root)
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
         except OSError as error:
-            where = error.filename or "the temporary folder"
+            where = root or "the temporary folder"
             raise OutputError(
                 f"{where}: nothing can be kept there while a backbone is tuned ({error.strerror or error}). Make room, or set "
                 "the environment variable TMPDIR (on Windows TEMP) to a folder that can be written."
