@@ -30,6 +30,7 @@ from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.folds import most_folds
 from featx.evaluation.leaks import GROUP_ACROSS_SPLIT, TRAIN, Leak, group_leaks, held_out_parts
 from featx.evaluation.subjects import Subject
+from featx.evaluation.tuned_on import tuning_leaks
 from featx.heads import HEAD_NAMES
 from featx.inputs.dataset import Dataset
 from featx.inputs.datasets import read_dataset
@@ -177,6 +178,12 @@ def train(
     kept = np.asarray([i for i in range(len(dataset)) if i not in embedding.errors], dtype=np.intp)
     found = _findings(dataset, plan, embedding, kept, transformer.fit(None), verbose)
     leaks = tuple(leak.at(kept) for leak in found.leaks)
+    leaks += tuning_leaks(
+        transformer.backbone_,
+        embedding.keys,
+        judged=np.isin(np.arange(len(dataset)), kept) & (plan.split != ""),
+        names=plan.names,
+    )
     _warn_of([leak for leak in leaks if leak.kind != GROUP_ACROSS_SPLIT])  # that was said before the work
     training = kept[plan.split[kept] == TRAIN]
     if not len(training):

@@ -97,6 +97,7 @@ def finetune(
     features: Mapping[str, Any] | None = None,
     folds: int | None = None,
     ignore_split: bool = False,
+    remember_samples: bool = True,
     overwrite: bool = False,
     verbose: bool = False,
     **settings: Any,
@@ -123,6 +124,9 @@ def finetune(
         more.
     ignore_split : bool
         Hold out a fifth of all samples, whatever their split.
+    remember_samples : bool
+        Let the written backbone keep content digests of the samples that it was tuned on; see
+        :meth:`featx.FineTuneClassifier.save_backbone`.
     overwrite : bool
         Replace a backbone that featx wrote at ``out``.
     verbose : bool
@@ -172,7 +176,9 @@ def finetune(
     folder = None
     if target is not None:
         card = {"held_out" if folds is None else "folds": _figures(found)}
-        folder = classifier.save_backbone(target, overwrite=overwrite, card=card)
+        folder = classifier.save_backbone(
+            target, overwrite=overwrite, card=card, remember_samples=remember_samples
+        )
     return Tuning(classifier=classifier, comparison=found, n_train=n_train, folder=folder)
 
 

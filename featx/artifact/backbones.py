@@ -26,6 +26,7 @@ from featx.backbones.graph import external_files, load_graph
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.sources import CARD_NAME, installed_names, locate
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess, published_files
+from featx.backbones.tuned_on import TUNED_ON_NAME
 from featx.errors import (
     ArtifactError,
     BackboneError,
@@ -107,7 +108,9 @@ def write_backbone(needed: Needed, place: Path) -> None:
         ) from error
     _write_config(backbone, folder)
     if backbone.card.get("digest") in (None, backbone.digest) and (backbone.folder / CARD_NAME).is_file():
-        shutil.copyfile(backbone.folder / CARD_NAME, folder / CARD_NAME)
+        for name in (CARD_NAME, TUNED_ON_NAME):
+            if (backbone.folder / name).is_file():
+                shutil.copyfile(backbone.folder / name, folder / name)
     load_graph(folder / _MODEL_NAME)  # all that it refers to is there
     found = Backbone.open(folder).digest
     if found != backbone.digest:

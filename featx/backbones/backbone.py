@@ -29,6 +29,7 @@ from featx.backbones.sources import CARD_NAME, locate
 from featx.backbones.surgery import PRECISIONS, cut_image_graph, cut_text_graph, resolve_pooling
 from featx.backbones.text_in_graph import TextEnd
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess
+from featx.backbones.tuned_on import read_tuned_on
 from featx.backbones.weights_digest import weights_digest
 from featx.errors import (
     BackboneError,
@@ -36,7 +37,7 @@ from featx.errors import (
     ParameterError,
     PreprocessError,
 )
-from featx.store.digest import canonical_json
+from featx.store.digest import Keys, canonical_json
 from featx.store.files import FileDigests
 
 if TYPE_CHECKING:
@@ -129,6 +130,17 @@ class Backbone:
         chosen = given if given is not None else _own_preprocess(located.folder, modality)
         described = located.described(card)
         return cls(located.name, located.model_path, located.folder, digest, chosen, described)
+
+    @property
+    def tuned_on(self) -> Keys | None:
+        """Content digests (n, 16) of the samples that it was tuned on, as its folder remembers them; None where it does not.
+
+        Raises
+        ------
+        BackboneError
+            The memory is damaged.
+        """
+        return read_tuned_on(self.folder)
 
     @property
     def info(self) -> GraphInfo:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from featx.errors import FeatxWarning, LeakError, LeakWarning
@@ -21,12 +21,14 @@ from featx.evaluation.compared import compared
 from featx.evaluation.estimators import Grid, check_searched
 from featx.evaluation.findings import Findings, find_leaks
 from featx.evaluation.judgements import CurvePoint
+from featx.evaluation.leaks import TRAIN
 from featx.evaluation.origins import Origin
 from featx.evaluation.outcomes import check_one_label
 from featx.evaluation.plans import Plan
 from featx.evaluation.remembered import remembered_keys
 from featx.evaluation.searches import BLIND_SEARCH, search_leaks
 from featx.evaluation.subjects import Subject, embed_once, embeds, read_data
+from featx.evaluation.tuned_on import TUNED_ON, tuning_leaks
 from featx.heads import make_head
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
@@ -215,7 +217,7 @@ def compare(
             its = replace(asked, param_grid=one.grid, name=one.title)
             found[at] = _evaluated(one.model, X, y, its, known)
         for leak in found[at].leaks if at != order[0] else ():
-            if leak.kind == BLIND_SEARCH:  # the one kind that is an estimator's own
+            if leak.kind in (BLIND_SEARCH, TUNED_ON):  # the kinds that are an estimator's own
                 warnings.warn(str(leak), LeakWarning, stacklevel=2)
     return Comparison(evaluations=tuple(found[at] for at in range(len(named))))
 
@@ -246,6 +248,7 @@ def _evaluated(
     found = known[key].under(asked.on_leak)
     grouped = not finished and subject.groups is not None
     leaks = found.leaks + search_leaks(subject.estimator, grouped=grouped)
+    leaks += tuning_leaks(subject.backbone, subject.keys, judged=_judged(subject), names=subject.names)
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
@@ -294,6 +297,13 @@ def _evaluated(
         curve=curve,
         predictors=predictors,
     )
+
+
+def _judged(subject: Subject) -> NDArray[np.bool_]:
+    """The samples that figures are given of."""
+    if subject.split is None:
+        return np.ones(len(subject.y), dtype=np.bool_)
+    return ~np.isin(subject.split, ("", TRAIN))
 
 
 def _check_groups(subject: Subject, how: str) -> None:

@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from featx.backbone_features import BackboneFeatures, HasParts
+from featx.backbones.backbone import Backbone
 from featx.backbones.preprocess import ImagePreprocess
 from featx.errors import DatasetError, InputError, ParameterError, SampleError
 from featx.evaluation.columns import (
@@ -106,6 +107,8 @@ class Subject:
     skipped : tuple of SampleError
     words : str
         The estimator, described.
+    backbone : Backbone or None
+        Of the features, also of those that are searched or tuned: as they were given.
     features : BackboneFeatures or None
         Fitted: what made X of the samples, where a Pipeline was parted.
     seen : ndarray of float32, shape (n, d), or None
@@ -128,6 +131,7 @@ class Subject:
     spaces: tuple[str, ...]
     skipped: tuple[SampleError, ...]
     words: str
+    backbone: Backbone | None = None
     features: BackboneFeatures | None = None
     seen: NDArray[np.float32] | None = None
 
@@ -265,6 +269,7 @@ def embed_once(estimator: Any, data: Data, *, grid: Grid | None, prefit: bool, v
         preprocess=transformer.backbone_.pixels() if transformer.modality == "image" else None,
         spaces=() if searched else tuple(space.id for space in transformer.spaces_),
         skipped=tuple(extraction.errors[i] for i in sorted(extraction.errors)),
+        backbone=transformer.backbone_,
         features=None if searched else transformer,
         seen=extraction.vectors if searched else None,
     )

@@ -24,6 +24,7 @@ from featx.backbones.augment import Augment
 from featx.backbones.backbone import Backbone
 from featx.errors import DatasetError, ParameterError
 from featx.evaluation.columns import check_groups, check_labels
+from featx.evaluation.remembered import remember_keys
 from featx.features import ImageFeatures, TextFeatures
 from featx.finetuning.choosing import Choice
 from featx.finetuning.course import Course, EpochRecord
@@ -258,6 +259,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         *,
         overwrite: bool = False,
         card: Mapping[str, Any] | None = None,
+        remember_samples: bool = True,
     ) -> Path:
         """Write the tuned backbone as a folder that others can use.
 
@@ -269,6 +271,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             Replace a backbone that featx wrote.
         card : mapping, optional
             Further entries of the card, such as figures on held-out samples.
+        remember_samples : bool, default=True
+            Keep content digests of the samples that it was tuned on in the folder, so that figures on them cannot be mistaken for
+            figures on new ones (:attr:`featx.Backbone.tuned_on`).
 
         Raises
         ------
@@ -276,13 +281,15 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             See :func:`featx.finetuning.write_back`.
         """
         check_is_fitted(self, "_tuned")
-        return self._tuned.write(out, overwrite=overwrite, card=card)
+        return self._tuned.write(out, overwrite=overwrite, card=card, remember_samples=remember_samples)
 
     def to_pipeline(self) -> Pipeline:
         """The same model as a fitted Pipeline of features and ``LogisticRegression``, for :func:`featx.save`."""
         features, head = self.parts(fitted=True)
         lasting = clone(features).set_params(backbone=self.backbone_).fit(None)
-        return Pipeline([("features", lasting), ("head", head)])
+        pipeline = Pipeline([("features", lasting), ("head", head)])
+        remember_keys(pipeline, np.unique(self._tuned.tuned_on, axis=0))
+        return pipeline
 
     # --- in two parts, for whoever explains or judges what was fitted ---
 

@@ -194,7 +194,14 @@ def fit_request(
     arrays = module.arrays() if outcome.best_epoch else None
 
     def network(arrays: dict[str, NDArray[Any]] | None, card: dict[str, Any]) -> TunedNetwork:
-        return TunedNetwork(split, request.boundary, arrays, name=f"{split.backbone.name}-tuned", card=card)
+        return TunedNetwork(
+            split,
+            request.boundary,
+            arrays,
+            name=f"{split.backbone.name}-tuned",
+            card=card,
+            tuned_on=extraction.keys,
+        )
 
     known = Labelled(
         labels=labels,

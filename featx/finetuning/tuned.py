@@ -19,6 +19,7 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.feature_space import FeatureSpace
 from featx.finetuning.scratch import ScratchFolder
 from featx.finetuning.splitting import Split, split_backbone
+from featx.store.digest import Keys
 
 __all__ = ["TunedNetwork"]
 
@@ -40,6 +41,8 @@ class TunedNetwork:
         Of the folder.
     card : mapping
         What it was tuned on, how, and how well; see :func:`featx.finetuning.write_back`.
+    tuned_on : ndarray of uint8, shape (n, 16)
+        Content digests of the samples.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class TunedNetwork:
         *,
         name: str,
         card: Mapping[str, Any],
+        tuned_on: Keys,
     ) -> None:
         self.origin: Backbone = split.backbone
         self.space: FeatureSpace = split.space
@@ -57,6 +61,7 @@ class TunedNetwork:
         self.arrays = None if arrays is None else dict(arrays)
         self.name = name
         self.card = dict(card)
+        self.tuned_on = tuned_on
         self._folder: ScratchFolder | None = None
 
     def backbone(self, *, handed_out: bool = False) -> Backbone:
@@ -84,7 +89,12 @@ class TunedNetwork:
         return self._folder
 
     def write(
-        self, out: str | os.PathLike[str], *, overwrite: bool = False, card: Mapping[str, Any] | None = None
+        self,
+        out: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        card: Mapping[str, Any] | None = None,
+        remember_samples: bool = True,
     ) -> Path:
         """Write the folder, with further entries of its card; see :func:`featx.finetuning.write_back`."""
         import torch
@@ -98,7 +108,14 @@ class TunedNetwork:
             for name, parameter in module.named_initialisers():
                 if self.arrays is not None:
                     parameter.copy_(torch.from_numpy(np.asarray(self.arrays[name])))
-        return write_back(module, split, out, card={**self.card, **(card or {})}, overwrite=overwrite)
+        return write_back(
+            module,
+            split,
+            out,
+            card={**self.card, **(card or {})},
+            tuned_on=self.tuned_on if remember_samples and self.arrays is not None else None,
+            overwrite=overwrite,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_folder": None}

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -28,12 +29,14 @@ from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.shapes import is_stored_outside
 from featx.backbones.sources import CARD_NAME
 from featx.backbones.text_preprocess import TextPreprocess, published_files
+from featx.backbones.tuned_on import TUNED_ON_NAME, tuned_on_bytes
 from featx.errors import ConversionError, GraphError, ParameterError
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.finetuning.agreement import difference, tolerance
 from featx.finetuning.graph_module import GraphModule
 from featx.finetuning.splitting import Split
 from featx.finetuning.weights import encoded, outside, weight_protos
+from featx.store.digest import Keys
 
 __all__ = ["write_back"]
 
@@ -52,6 +55,7 @@ def write_back(
     *,
     name: str | None = None,
     card: Mapping[str, Any] | None = None,
+    tuned_on: Keys | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a trained backbone as a folder.
@@ -69,6 +73,9 @@ def write_back(
     card : mapping, optional
         Further entries of ``featx.json``, as JSON can say them: the data, the settings and the figures of the training. Those
         that are written anyway keep what is true of the files.
+    tuned_on : ndarray of uint8, shape (n, 16), optional
+        Content digests of the samples of the training, for :attr:`featx.Backbone.tuned_on`; those of the backbone that it came
+        from are kept with them. None keeps none of either.
     overwrite : bool, default=False
         Replace a backbone that featx wrote. A folder with anything else in it is never replaced.
 
@@ -105,7 +112,13 @@ def write_back(
         written = Backbone.open(stage, modality=backbone.info.modality)
         found = _agreement(module, split, Backbone.open(written, preprocess=backbone.preprocess))
         values = dict(card or {}) | _card(split, written, found, name or target.name)
-        write_files({CARD_NAME: json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"}, stage)
+        files = {CARD_NAME: json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"}
+        if tuned_on is not None:
+            earlier = backbone.tuned_on
+            files[TUNED_ON_NAME] = tuned_on_bytes(
+                tuned_on if earlier is None else np.concatenate([earlier, tuned_on])
+            )
+        write_files(files, stage)
     return target
 
 
