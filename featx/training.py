@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.artifact import save
-from featx.artifact.folder import replaceable
+from featx.artifact.folder import check_out
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, Embedding, embed, make_features
-from featx.errors import ArtifactError, DatasetError, LeakWarning, SampleError
+from featx.errors import DatasetError, LeakWarning, SampleError
 from featx.evaluation.columns import check_groups
 from featx.evaluation.compare import HeadComparison, compare_heads, refit, score_head
 from featx.evaluation.findings import Findings, find_leaks
@@ -166,7 +166,7 @@ def train(
         The split leaks, or copies have different labels; see :mod:`featx.evaluation.leaks`.
     """
     if out is not None:
-        _check_out(Path(out), overwrite=overwrite)
+        check_out(Path(out), overwrite=overwrite)
     dataset = data if isinstance(data, Dataset) else read_dataset(data, group_column=group_column)
     transformer = make_features(dataset.modality, backbone, **features)
     plan = plan_training(dataset, heads=heads, cv=cv, ignore_split=ignore_split, random_state=random_state)
@@ -222,21 +222,6 @@ def train(
             trained_on=digests if remember_samples else None,
         )
     return result
-
-
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a place for the model that saving would refuse, before the work and not after it."""
-    target = out.expanduser().resolve()
-    replaceable(target, overwrite=overwrite)
-    nearest = next(path for path in target.parents if path.exists())
-    if not nearest.is_dir():
-        raise ArtifactError(
-            f"{out}: {nearest} is a file, and a folder is to be made in it. Choose another place."
-        )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ArtifactError(
-            f"{out}: {nearest} cannot be written. Make it writable, or choose another place for the model."
-        )
 
 
 def _findings(

@@ -7,6 +7,7 @@ Owns what is trained on and what is judged on. The training is :class:`featx.Fin
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from featx.artifact import save
+from featx.artifact.folder import check_out
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, make_features, placed
@@ -32,10 +35,12 @@ from featx.evaluation.near_copies import fold_units, near_copies
 from featx.evaluation.overlap import NOTHING_NEW
 from featx.exporting.folder import replaceable
 from featx.finetuning.classifier import FineTuneClassifier
+from featx.finetuning.places import check_place
 from featx.heads import make_head
 from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset, warn_of_empty_texts
 from featx.inputs.datasets import read_dataset
+from featx.inputs.samples import DigestSample
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
 
@@ -60,14 +65,15 @@ class Tuning:
         ``"frozen"`` and ``"tuned"`` on the held-out parts or folds, with intervals and paired differences.
     n_train : int
         Samples tuned on, those that chose the epoch included.
-    folder : Path or None
-        The tuned backbone's, where it was written.
+    folder, model : Path or None
+        The tuned backbone's, and the whole model's, where they were written.
     """
 
     classifier: FineTuneClassifier
     comparison: Comparison
     n_train: int
     folder: Path | None
+    model: Path | None
 
     @property
     def gain(self) -> Estimate:
@@ -86,6 +92,7 @@ class Tuning:
             "history": [asdict(record) for record in self.classifier.history_],
             "comparison": self.comparison.to_dict(),
             "out": None if self.folder is None else str(self.folder),
+            "model": None if self.model is None else str(self.model),
         }
 
 
@@ -93,6 +100,7 @@ def finetune(
     data: DataLike,
     *,
     out: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | None = None,
     backbone: str | os.PathLike[str] | Backbone | None = None,
     features: Mapping[str, Any] | None = None,
     folds: int | None = None,
@@ -115,6 +123,8 @@ def finetune(
         A folder a class, or a CSV; see :func:`featx.read_dataset`.
     out : path, optional
         Where to write the tuned backbone: a folder that others can use, its card with the figures of the held-out parts.
+    model : path, optional
+        Where to save the whole model, tuned backbone and head, as :func:`featx.save` does: ready to predict.
     backbone : str, path or Backbone, optional
         None is the default of the modality.
     features : dict, optional
@@ -125,10 +135,10 @@ def finetune(
     ignore_split : bool
         Hold out a fifth of all samples, whatever their split.
     remember_samples : bool
-        Let the written backbone keep content digests of the samples that it was tuned on; see
-        :meth:`featx.FineTuneClassifier.save_backbone`.
+        Let what is written keep content digests of the samples that it was tuned on; see
+        :meth:`featx.FineTuneClassifier.save_backbone` and :func:`featx.save`.
     overwrite : bool
-        Replace a backbone that featx wrote at ``out``.
+        Replace a backbone that featx wrote at ``out``, and a model at ``model``.
     verbose : bool
         A line an epoch on standard error, and progress on a terminal.
     **settings
@@ -150,6 +160,12 @@ def finetune(
     target = None if out is None else Path(os.path.abspath(Path(out).expanduser()))
     if target is not None:
         replaceable(target, overwrite=overwrite)
+    if model is not None:
+        check_out(Path(model), overwrite=overwrite)
+    if target is not None:
+        check_place(target.parent, "the tuned backbone")
+    if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or folds < 2):
+        raise ParameterError(f"folds={folds!r}: expected a whole number, at least 2, or None.")
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
     labels = dataset.labels
     if labels is None:
@@ -179,7 +195,41 @@ def finetune(
         folder = classifier.save_backbone(
             target, overwrite=overwrite, card=card, remember_samples=remember_samples
         )
-    return Tuning(classifier=classifier, comparison=found, n_train=n_train, folder=folder)
+    result = Tuning(
+        classifier=classifier,
+        comparison=found,
+        n_train=n_train,
+        folder=folder,
+        model=None if model is None else Path(model),
+    )
+    if model is not None:
+        rows = slice(None) if folds is not None else split == TRAIN
+        digests = [DigestSample(key.tobytes()) for key in extraction.keys[rows]]
+        save(
+            classifier.to_pipeline(),
+            model,
+            overwrite=overwrite,
+            notes=_notes(dataset, result),
+            sample_column=None if dataset.column == "digest" else dataset.column,
+            trained_on=digests if remember_samples else None,
+        )
+    return result
+
+
+def _notes(dataset: Dataset, result: Tuning) -> str:
+    """What the README of the model says of its training, in words that name no sample and no group."""
+    evaluations = result.comparison.evaluations
+    table = Comparison(evaluations=tuple(replace(each, leaks=()) for each in evaluations)).format_table()
+    lines = [
+        f"Tuned on {result.n_train} {dataset.noun} of {dataset.name}, and judged beside the frozen backbone:",
+        "",
+        "```",
+        table,
+        "```",
+    ]
+    for words in dict.fromkeys(leak.anonymous for each in evaluations for leak in each.leaks):
+        lines += ["", f"Beware: {words}"]
+    return "\n".join(lines)
 
 
 def _units(
@@ -253,7 +303,7 @@ def _judged_in_folds(
     verbose: bool,
 ) -> Comparison:
     """Clones of both judged in folds; the classifier is then fitted on everything."""
-    with _placing(dataset):
+    with _placing(dataset), _naming_folds():
         found = compare(
             {"frozen": probe, "tuned": classifier},
             replace(dataset, split=None),
@@ -275,6 +325,15 @@ def _placing(dataset: Dataset) -> Iterator[None]:
         yield
     except SampleError as error:
         raise placed(error, dataset) from error
+
+
+@contextmanager
+def _naming_folds() -> Iterator[None]:
+    """Let errors advise on `folds`, which is what ``cv`` is called here."""
+    try:
+        yield
+    except (DatasetError, ParameterError) as error:
+        raise type(error)(re.sub(r"\bcv=(?=\d)", "folds=", str(error))) from error
 
 
 def _classifier(

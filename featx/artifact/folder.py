@@ -20,7 +20,7 @@ from featx.staging import publish, why_lost, why_no_place
 from featx.staging import staged as staged_folder
 from featx.store.digest import digest_bytes, digest_file
 
-__all__ = ["file_records", "read_checked", "replaceable", "staged", "verify"]
+__all__ = ["check_out", "file_records", "read_checked", "replaceable", "staged", "verify"]
 
 
 @contextlib.contextmanager
@@ -52,6 +52,26 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
             f"{target}: the artefact could not be written ({error.strerror or error}). Nothing was changed there; "
             "check the free space and the permissions of the folder, or choose another one."
         ) from error
+
+
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place for a model that :func:`save` would refuse, before the work and not after it.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    target = out.expanduser().resolve()
+    replaceable(target, overwrite=overwrite)
+    nearest = next(path for path in target.parents if path.exists())
+    if not nearest.is_dir():
+        raise ArtifactError(
+            f"{out}: {nearest} is a file, and a folder is to be made in it. Choose another place."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ArtifactError(
+            f"{out}: {nearest} cannot be written. Make it writable, or choose another place for the model."
+        )
 
 
 def replaceable(target: Path, *, overwrite: bool) -> None:

@@ -22,6 +22,7 @@ from featx.cli.options import (
     PoolingOption,
     PreprocessOption,
     QuietOption,
+    RememberOption,
     SplitColumnOption,
     TapOption,
     TextColumnOption,
@@ -51,6 +52,15 @@ def finetune(
         Path | None,
         typer.Option(
             "--out", "-o", metavar="FOLDER", help="Where to write the tuned backbone.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="FOLDER",
+            help="Where to save the whole model, tuned backbone and head: for featx predict.",
+            show_default=False,
         ),
     ] = None,
     backbone: BackboneOption = None,
@@ -105,8 +115,9 @@ def finetune(
     ignore_split: Annotated[
         bool, typer.Option("--ignore-split", help="Hold out a fifth of all rows, whatever their split.")
     ] = False,
+    remember_samples: RememberOption = True,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a backbone that featx wrote.")
+        bool, typer.Option("--overwrite", help="Replace a backbone or model that featx wrote.")
     ] = False,
     device: Annotated[
         str, typer.Option("--device", help="Where to train: auto, cpu, cuda or cuda:1.")
@@ -137,6 +148,8 @@ def finetune(
     result = tune(
         dataset,
         out=out,
+        model=model,
+        remember_samples=remember_samples,
         backbone=backbone,
         features={
             "tap": tap_of(tap),
@@ -164,10 +177,14 @@ def finetune(
     say()
     say(_kept(result, dataset.noun))
     say(_advice(result))
-    if result.folder is not None:
-        say(f"Written {out}. Next: featx train {data} --backbone {out} --out MODEL")
-    else:
-        say("Not written: pass --out FOLDER.")
+    if out is not None:
+        say(
+            f"Written {out}: a backbone like any other, --backbone {out}. Judge it on samples that it was not tuned on."
+        )
+    if model is not None:
+        say(f"Written {model}. Next: featx predict {model} NEW")
+    if out is None and model is None:
+        say("Not written: pass --model FOLDER to predict with it, or --out FOLDER for the backbone alone.")
 
 
 def _kept(result: Tuning, noun: str) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "PoolingOption",
     "PreprocessOption",
     "QuietOption",
+    "RememberOption",
     "SkipOption",
     "SplitColumnOption",
     "TapOption",
@@ -119,6 +120,14 @@ SkipOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Go on without samples that cannot be read, and list them.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RememberOption = Annotated[
+    bool,
+    typer.Option(
+        "--remember-samples/--no-remember-samples",
+        help="Keep digests of the training samples in the model, so that featx evaluate --model can tell them from new ones. "
+        "Whoever has the same file or text can tell by them that it was among these.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 FileColumnOption = Annotated[

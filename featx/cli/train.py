@@ -22,6 +22,7 @@ from featx.cli.options import (
     PoolingOption,
     PreprocessOption,
     QuietOption,
+    RememberOption,
     SkipOption,
     SplitColumnOption,
     TapOption,
@@ -83,14 +84,7 @@ def train(
         bool, typer.Option("--ignore-split", help="Compare and fit on all rows, whatever their split.")
     ] = False,
     skip_unreadable: SkipOption = False,
-    remember_samples: Annotated[
-        bool,
-        typer.Option(
-            "--remember-samples/--no-remember-samples",
-            help="Keep digests of the training samples in the model, so that featx evaluate --model can tell them from new ones. "
-            "Whoever has the same file or text can tell by them that it was among these.",
-        ),
-    ] = True,
+    remember_samples: RememberOption = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is already there.")
     ] = False,

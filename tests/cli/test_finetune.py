@@ -118,3 +118,17 @@ def test_it_says_what_was_kept_and_whether_it_helps(featx: Any, photos: Path, ti
     kept, advice = next((a, b) for a, b in zip(lines, lines[1:], strict=False) if a.startswith("Tuned on"))
     assert "; kept " in kept
     assert advice.startswith(("Tuning helps", "Tuning harms", "No clear difference"))
+
+
+def test_a_whole_model_is_saved_ready_to_predict_and_knows_its_samples(
+    featx: Any, table: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    data, model = table(split=["train", "train", "test"] * 8), tmp_path / "model"
+    ended = featx("finetune", data, "-b", tiny, "--model", model, *QUICK)
+    assert ended.status == 0, ended
+    assert f"Next: featx predict {model} NEW" in ended.out
+    assert "judged beside the frozen backbone" in (model / "README.md").read_text()
+    predicted = featx("predict", model, data, "--json")
+    assert predicted.status == 0, predicted
+    judged = featx("evaluate", data, "--model", model, "--ignore-split")
+    assert "was trained on 16 of these 24 samples" in judged.out + judged.err
