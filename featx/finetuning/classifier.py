@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
@@ -30,7 +30,16 @@ from featx.finetuning.choosing import Choice
 from featx.finetuning.course import Course, EpochRecord
 from featx.finetuning.fitting import Request, fit_request
 from featx.finetuning.linear_head import LinearHead
-from featx.finetuning.settings import SEEDS, augment_of, boundary_of, check_parameters, tell
+from featx.finetuning.places import check_place
+from featx.finetuning.settings import (
+    SEEDS,
+    augment_of,
+    boundary_of,
+    check_class_weight,
+    check_parameters,
+    fraction_of,
+    tell,
+)
 from featx.finetuning.tuned import TunedNetwork
 
 __all__ = ["FineTuneClassifier"]
@@ -56,7 +65,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     epochs : int, default=10
         At most. The learning rate is led down over so many.
     learning_rate : float, default=1e-4
-        Of AdamW for the head and the last weights; `layer_decay` lowers it towards the input.
+        Of AdamW for the head and the last weights, at most 1e30; `layer_decay` lowers it towards the input.
     warm_start_head : bool, default=True
         Begin with the frozen probe; False begins with a head of zeros.
     refit_head : bool, default=True
@@ -66,11 +75,12 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         Of pictures: every epoch sees a view of its own. What is frozen is then computed anew for each.
     batch_size : int, default=32
     class_weight : "balanced", dict or None, default="balanced"
-        As in scikit-learn; for the probe, the training and the validation figure.
+        As in scikit-learn; for the probe, the training and the validation figure. Numbers from 1e-6 to 1e6: leave out the samples
+        of a class that is not to count.
     layer_decay : float, default=0.8
         Factor of the learning rate for each stage or layer that lies between a weight and the output.
     weight_decay : float, default=0.01
-        AdamW's, of kernels and matrices.
+        AdamW's, of kernels and matrices; at most 1e6.
     validation_fraction : float or None, default=0.1
         Share of the samples that is set aside to choose by, groups and copies kept together; where a class is too small for it,
         more. None: nothing is, and the last epoch is kept, whatever it is worth.
@@ -83,7 +93,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     checkpoints : "default", path or None, default="default"
         Where the state of a running training is kept, so that the same ``fit`` goes on after a kill, and the best weights of a
         finished one, so that the same ``fit`` is not trained again: no more than 2 GiB, for two weeks. ``"default"`` is a folder
-        beside the default cache.
+        beside the default cache. Nothing is kept without a seed in `random_state`, as no ``fit`` is then the same.
     random_state : int or None, default=0
         Seed of the validation part, of the order of batches and of views. With a number a fit repeats on one machine, bit for bit
         on a CPU.
@@ -212,9 +222,10 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         if len(features.spaces_) != 1:
             raise ParameterError("backbone: features of several taps cannot be tuned. Name one.")
         samples = features.samples_of(X)
-        labels = check_labels(column_or_1d(y))
+        labels = check_labels(y)  # as they are: in a column of scikit-learn's True would become 1.0
         if len(labels) != len(samples):
             raise DatasetError(f"y: {len(labels)} labels for {len(samples)} samples. Give one a sample.")
+        check_class_weight(self.class_weight, labels)
         units = None if groups is None else check_groups(groups, len(samples))
         fitted = fit_request(request, samples, labels, units)
         self.classes_ = fitted.classes
@@ -331,19 +342,26 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         """The parameters, checked."""
         check_parameters(self.get_params(deep=False))
         augment = augment_of(self.augment)
-        seed = self.random_state
+        seed, checkpoints = self.random_state, self.checkpoints
+        if checkpoints is not None and checkpoints != "default":
+            check_place(Path(checkpoints).expanduser(), "the state of a training")
         if seed is None:
-            seed = int(np.random.default_rng().integers(SEEDS))
+            seed, checkpoints = (
+                int(np.random.default_rng().integers(SEEDS)),
+                None,
+            )  # no other fit draws this seed
         return Request(
             features=self._make_features(),
             boundary=boundary_of(self.freeze_until),
-            freeze_until=self.freeze_until,
+            freeze_until=self.freeze_until
+            if self.freeze_until is None or isinstance(self.freeze_until, str)
+            else float(self.freeze_until),
             augment=augment,
             class_weight=self.class_weight,
             warm_start_head=bool(self.warm_start_head),
             refit_head=bool(self.refit_head),
             layer_decay=float(self.layer_decay),
-            validation_fraction=self.validation_fraction,
+            validation_fraction=fraction_of(self.validation_fraction),
             course=Course(
                 epochs=int(self.epochs),
                 batch_size=int(self.batch_size),
@@ -355,7 +373,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
             ),
             precision=self.precision,
             device=self.device,
-            checkpoints=self.checkpoints,
+            checkpoints=checkpoints,
             tell=tell if self.verbose else None,
         )
 

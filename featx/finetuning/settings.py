@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featx.backbones.augment import Augment
 from featx.errors import ParameterError
@@ -16,10 +17,24 @@ from featx.finetuning.choosing import Choice
 from featx.finetuning.course import EpochRecord
 from featx.inference.devices import parse_device
 
-__all__ = ["SEEDS", "augment_of", "boundary_of", "check_parameters", "tell"]
+__all__ = [
+    "SEEDS",
+    "augment_of",
+    "boundary_of",
+    "check_class_weight",
+    "check_parameters",
+    "fraction_of",
+    "tell",
+]
 
 SEEDS = 2**32
 """Seeds are below this."""
+
+_LARGEST_RATES = {"learning_rate": 1e30, "weight_decay": 1e6, "layer_decay": 1.0}
+"""With them every step of AdamW is still a number in float32, however little sense it makes."""
+_CLASS_WEIGHTS = (1e-6, 1e6)
+"""A sum of these over a batch is neither 0 nor infinite in float32."""
+_FRACTIONS = (1e-6, 0.5)
 
 
 def check_parameters(given: Mapping[str, Any]) -> None:
@@ -46,13 +61,16 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             raise ParameterError(
                 f"{name} must be a whole number of at least {least}{or_none}, got {value!r}."
             )
-    for name, upper in (("learning_rate", np.inf), ("weight_decay", np.inf), ("layer_decay", 1.0)):
-        value = given[name]
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not (0 <= value <= upper) or (value == 0 and name != "weight_decay"):
-            raise ParameterError(
-                f"{name} must be a number above 0{'' if np.isinf(upper) else ', at most 1'}, got {value!r}."
-            )
+    for name, largest in _LARGEST_RATES.items():
+        value, may_be_zero = given[name], name == "weight_decay"
+        if not _is_number(value) or not 0 <= value <= largest or (value == 0 and not may_be_zero):
+            bound = "of at least 0" if may_be_zero else "above 0"
+            raise ParameterError(f"{name} must be a number {bound} and at most {largest:g}, got {value!r}.")
+    for name in ("warm_start_head", "refit_head"):
+        if not isinstance(given[name], bool | np.bool_):
+            raise ParameterError(f"{name} must be True or False, got {given[name]!r}.")
+    _check_weights(given["class_weight"])
+    fraction_of(given["validation_fraction"])
     precision, device = given["precision"], given["device"]
     if precision not in ("auto", "float32", "bfloat16"):
         raise ParameterError(f"precision must be one of auto, float32, bfloat16, got {precision!r}.")
@@ -79,15 +97,51 @@ def boundary_of(freeze_until: str | float | None) -> str | float | None:
     """
     if freeze_until is None or (isinstance(freeze_until, str) and freeze_until):
         return freeze_until
-    if (
-        isinstance(freeze_until, bool)
-        or not isinstance(freeze_until, int | float)
-        or not 0 <= freeze_until < 1
-    ):
+    if isinstance(freeze_until, str) or not _is_number(freeze_until) or not 0 <= freeze_until < 1:
         raise ParameterError(
-            f"freeze_until must be a tap, the share of the weights to freeze (from 0, below 1) or None, got {freeze_until!r}."
+            "freeze_until must be a tap, the share of the weights to freeze (from 0, below 1) or None, got "
+            f"{freeze_until!r}."
         )
     return None if freeze_until == 0 else 1 - float(freeze_until)
+
+
+def fraction_of(validation_fraction: float | None) -> float | None:
+    """The share of the samples to validate on; None for none.
+
+    Raises
+    ------
+    ParameterError
+        Neither 0 or None nor a share up to a half.
+    """
+    if validation_fraction is None:
+        return None
+    least, largest = _FRACTIONS
+    if _is_number(validation_fraction) and (
+        validation_fraction == 0 or least <= validation_fraction <= largest
+    ):
+        return float(validation_fraction) or None
+    raise ParameterError(
+        f"validation_fraction must be a share up to {largest}, at least {least:g}, or None for none, got {validation_fraction!r}."
+    )
+
+
+def check_class_weight(class_weight: str | Mapping[Any, float] | None, labels: NDArray[Any]) -> None:
+    """Refuse weights of classes that are not there while others have none, as scikit-learn does, but before the work.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not isinstance(class_weight, Mapping):
+        return
+    classes = np.unique(labels).tolist()
+    unknown = [name for name in class_weight if name not in classes]
+    unweighted = [name for name in classes if name not in class_weight]
+    if unknown and unweighted:
+        raise ParameterError(
+            f"class_weight: names {_listed(unknown)}, which y does not have, and not {_listed(unweighted)}. Name the classes "
+            "of y as they are there, strings as strings."
+        )
 
 
 def augment_of(augment: Any) -> Augment | None:
@@ -104,6 +158,30 @@ def augment_of(augment: Any) -> Augment | None:
     if not isinstance(found, Augment):
         raise ParameterError(f"augment: expected a featx.Augment or None, found {found!r:.200}.")
     return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _check_weights(class_weight: Any) -> None:
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return
+    if not isinstance(class_weight, Mapping):
+        raise ParameterError(
+            f'class_weight must be "balanced", a dict of a weight a class, or None, got {class_weight!r:.200}.'
+        )
+    least, largest = _CLASS_WEIGHTS
+    for name, weight in class_weight.items():
+        if not _is_number(weight) or not least <= weight <= largest:
+            raise ParameterError(
+                f"class_weight: expected numbers from {least:g} to {largest:g}, found {weight!r} for {name!r}. Leave out the "
+                "samples of a class that is not to count."
+            )
+
+
+def _listed(names: list[Any]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def tell(found: EpochRecord | Choice) -> None:
