@@ -185,6 +185,7 @@ def finetune(
     if folds is None:
         split = _split(dataset, labels, units, ignore_split=ignore_split, seed=classifier.random_state or 0)
         n_train = int((split == TRAIN).sum())
+        _check_known(labels, split)
         found = _judged_apart(classifier, probe, replace(dataset, split=split), units, extraction.keys)
     else:
         n_train = len(dataset)
@@ -364,6 +365,19 @@ def _split(
             "ignore_split=True."
         )
     return split
+
+
+def _check_known(labels: NDArray[Any], split: NDArray[Any]) -> None:
+    """Refuse held-out samples of a class that training lacks, before the work and not after it."""
+    known = set(labels[split == TRAIN].tolist())
+    unknown = sorted(
+        {str(label) for label in labels[(split != TRAIN) & (split != "")].tolist() if label not in known}
+    )
+    if unknown:
+        raise DatasetError(
+            f"split: no sample of {', '.join(map(repr, unknown[:3]))} is in the part {TRAIN}, and others of it are to be judged. "
+            "Move some there, or leave those samples out."
+        )
 
 
 def _rows(dataset: Dataset, rows: NDArray[np.intp]) -> Dataset:

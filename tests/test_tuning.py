@@ -69,3 +69,20 @@ def test_near_copies_across_a_given_split_are_reported_and_left_out_of_the_first
     assert first.part == "test, only what training has not seen"
     assert given.part == "test, as given"
     assert all("train" not in judged.part.split(",")[0] for judged in evaluation.judgements)
+
+
+def test_a_class_that_training_lacks_is_refused_before_the_work(
+    network: str, edited: Dataset, quick: dict[str, Any]
+) -> None:
+    labels = np.asarray(edited.labels).astype("<U8")
+    labels[-3:] = "stranger"
+    strange = Dataset(
+        name="strange",
+        modality="image",
+        root="",
+        samples=edited.samples,
+        labels=labels,
+        split=np.where(np.arange(N * COPIES) < 36, "train", "test"),
+    )
+    with pytest.raises(DatasetError, match="no sample of 'stranger' is in the part train"):
+        featx.finetune(strange, backbone=network, **quick)

@@ -319,7 +319,7 @@ def _checkpoint_root(checkpoints: str | os.PathLike[str] | None) -> Path | None:
     if checkpoints is None:
         return None
     if isinstance(checkpoints, str) and checkpoints == "default":
-        cache = default_cache_folder()
+        cache = Path(os.path.abspath(default_cache_folder()))
         return cache.with_name(f"{cache.name}-finetuning")
     return Path(checkpoints).expanduser()
 
