@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import featx
-from featx.errors import LeakWarning
+from featx.errors import DatasetError, LeakWarning
 from featx.inputs.dataset import Dataset
 from featx.testing import tiny_backbone
 

@@ -22,6 +22,7 @@ from featx import finetuning
 from featx._version import __version__
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment
+from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import (
     ConversionError,
     DeviceError,
@@ -367,7 +368,12 @@ def _card(
 ) -> dict[str, Any]:
     """On what it was tuned, how, and how well; no sample is named."""
     names, counts = np.unique(labels, return_counts=True)
+    read = request.features.backbone_.preprocess
     values: dict[str, Any] = {
+        # The folder keeps what its publisher says of texts; the weights were tuned on them as they were read here.
+        "texts": {"prompt": read.prompt, "max_length": read.max_length}
+        if isinstance(read, TextPreprocess)
+        else None,
         "samples": len(labels),
         "classes": {str(name): int(n) for name, n in zip(names, counts, strict=True)},
         "units": len(np.unique(units)),

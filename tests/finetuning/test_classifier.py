@@ -168,6 +168,7 @@ def test_a_prompt_and_a_length_of_the_features_are_tuned_and_predicted_with(
     pipeline = model.to_pipeline()
     np.testing.assert_allclose(pipeline.predict_proba(texts), model.predict_proba(texts), atol=1e-9)
     assert pipeline[0].prompt == "abc "
+    assert model.backbone_.card["tuning"]["texts"] == {"prompt": "abc ", "max_length": 40}
 
 
 def test_views_of_texts_are_refused(encoder: str, texts: list[str], labels: np.ndarray, tuner: Tuner) -> None:
