@@ -35,7 +35,7 @@ from featx.exporting.folder import replaceable, staged, write_files
 from featx.finetuning.agreement import difference, tolerance
 from featx.finetuning.graph_module import GraphModule
 from featx.finetuning.splitting import Split
-from featx.finetuning.weights import encoded, outside, weight_protos
+from featx.finetuning.weights import as_stored, encoded, outside, read_weight, weight_protos
 from featx.store.digest import Keys
 
 __all__ = ["write_back"]
@@ -43,6 +43,9 @@ __all__ = ["write_back"]
 _MODEL_NAME, _CONFIG_NAME = "model.onnx", "preprocessor_config.json"
 _LEGAL = re.compile(r"(licen[cs]e|notice|copying)(\.(md|txt))?", re.IGNORECASE)
 _KEPT = ("licence", "license", "terms", "pooling")
+_UNCHANGED_NOTE = (
+    "Its weights are those of {origin}, unchanged: no training of them was kept, so nothing was fine-tuned."
+)
 _HEAD_NOTE = (
     "Layers of the file behind the trained tap, a classifier say, were not trained and no longer fit it."
 )
@@ -83,7 +86,8 @@ def write_back(
     -------
     Path
         The folder: ``model.onnx`` and its external files, what says how samples become its input, and the card, with the
-        backbone that it came from, what was trained, the new digest and golden vectors.
+        backbone that it came from, what was trained, the new digest and golden vectors. Where no weight differs it is a copy with
+        the digest of its origin, and the card says ``copied`` and no ``finetuned``.
 
     Raises
     ------
@@ -106,12 +110,12 @@ def write_back(
     replaceable(target, overwrite=overwrite)
     backbone = split.backbone
     with staged(target, overwrite=overwrite) as stage:
-        _write_graph(module.arrays(), backbone, stage)
+        changed = _write_graph(module.arrays(), backbone, stage)
         backbone.verify()  # what was copied is what was opened
         _copy_description(backbone, stage)
         written = Backbone.open(stage, modality=backbone.info.modality)
         found = _agreement(module, split, Backbone.open(written, preprocess=backbone.preprocess))
-        values = dict(card or {}) | _card(split, written, found, name or target.name)
+        values = dict(card or {}) | _card(split, written, found, name or target.name, changed=changed)
         files = {CARD_NAME: json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"}
         if tuned_on is not None:
             earlier = backbone.tuned_on
@@ -125,20 +129,28 @@ def write_back(
 # Graph
 
 
-def _write_graph(arrays: Mapping[str, NDArray[Any]], backbone: Backbone, folder: Path) -> None:
-    """A copy of the file in which only the bytes of the given weights differ; external files keep their names."""
+def _write_graph(arrays: Mapping[str, NDArray[Any]], backbone: Backbone, folder: Path) -> bool:
+    """A copy of the file in which only the bytes of the given weights differ; external files keep their names.
+
+    Returns whether any weight differs.
+    """
     source = backbone.model_path.parent
     for file in external_files(backbone.model_path):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, folder / file)
     model = onnx.load(backbone.model_path, load_external_data=False)
+    external = backbone.external_data(model)
     protos = weight_protos(model)
+    changed = False
     for name, values in arrays.items():
         proto = protos.get(name, protos.get(name.removeprefix("original/")))
         if proto is None:
             raise GraphError(
                 f"{backbone.model_path}: weights {name!r} are inside a function of the file, where they cannot be written."
             )
+        if np.array_equal(as_stored(values, proto), read_weight(proto, external).astype(np.float32)):
+            continue  # of a float64 weight the digits that the training does not have stay as well
+        changed = True
         content = encoded(values, proto)
         if is_stored_outside(proto):
             file, offset = outside(proto)
@@ -147,7 +159,11 @@ def _write_graph(arrays: Mapping[str, NDArray[Any]], backbone: Backbone, folder:
                 stream.write(content)
         else:
             _replace_content(proto, content)
-    (folder / _MODEL_NAME).write_bytes(model.SerializeToString())
+    if changed:
+        (folder / _MODEL_NAME).write_bytes(model.SerializeToString())
+    else:
+        shutil.copyfile(backbone.model_path, folder / _MODEL_NAME)
+    return changed
 
 
 def _replace_content(proto: onnx.TensorProto, content: bytes) -> None:
@@ -199,7 +215,7 @@ def _agreement(module: GraphModule, split: Split, written: Backbone) -> float:
     return found
 
 
-def _card(split: Split, written: Backbone, found: float, name: str) -> dict[str, Any]:
+def _card(split: Split, written: Backbone, found: float, name: str, *, changed: bool) -> dict[str, Any]:
     origin = split.backbone
     came_from = {
         "name": origin.name,
@@ -207,30 +223,37 @@ def _card(split: Split, written: Backbone, found: float, name: str) -> dict[str,
         "source": origin.card.get("source"),
         "revision": origin.card.get("revision"),
     }
-    notes = [*origin.card.get("notes", []), _HEAD_NOTE]
+    came_from = {key: value for key, value in came_from.items() if value is not None}
+    made = {
+        "on": datetime.now(UTC).date().isoformat(),
+        "versions": {"featx": __version__, "torch": version("torch").partition("+")[0]},
+    }
+    trained = {
+        "tap": split.space.tap,
+        "pooling": split.space.pooling,
+        "frozen_up_to": [one.tensor for one in split.boundary],
+        "trained_weights": split.n_trainable,
+    }
+    note = _HEAD_NOTE if changed else _UNCHANGED_NOTE.format(origin=origin.name)
     values = {
         "name": name,
         # Not the origin's: a reference to a hub must not lead to this folder.
-        "source": f"fine-tuned from {origin.name}",
+        "source": f"{'fine-tuned' if changed else 'copied'} from {origin.name}",
         **{key: origin.card.get(key) for key in _KEPT},
         "digest": written.digest,
         "parameters": written.info.n_parameters,
         "taps": {tap.name: tap.channels for tap in written.info.taps},
-        "finetuned": {
-            "from": {key: value for key, value in came_from.items() if value is not None},
-            "on": datetime.now(UTC).date().isoformat(),
-            "tap": split.space.tap,
-            "pooling": split.space.pooling,
-            "frozen_up_to": [one.tensor for one in split.boundary],
-            "trained_weights": split.n_trainable,
-            "versions": {"featx": __version__, "torch": version("torch").partition("+")[0]},
-        },
+        **(
+            {"finetuned": {"from": came_from, **trained, **made}}
+            if changed
+            else {"copied": {"from": came_from, **made}}
+        ),
         "agreement": {
             "measure": "max |difference| / max |module|",
             "allowed": tolerance(written),
             "found": float(f"{found:.2g}"),
         },
-        "notes": notes,
+        "notes": list(dict.fromkeys([*origin.card.get("notes", []), note])),  # once, of what was tuned again
         "golden": golden_vectors(written),
     }
     return {key: value for key, value in values.items() if value not in (None, {}, [])}

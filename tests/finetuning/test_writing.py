@@ -223,6 +223,35 @@ def test_licences_go_along_and_a_hub_reference_does_not_lead_here(tmp_path: Path
     assert "revision" not in written
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_network_that_no_training_changed_is_a_copy_and_its_card_says_so(
+    tmp_path: Path, outside: bool
+) -> None:
+    folder = tiny_backbone(tmp_path / "net", size_px=32)
+    if outside:
+        model = onnx.load(folder / "model.onnx")
+        onnx.save(
+            model,
+            folder / "model.onnx",
+            save_as_external_data=True,
+            location="model.onnx.data",
+            size_threshold=0,
+        )
+    backbone = Backbone.open(folder)
+    split = split_backbone(backbone, spaces_of(backbone)[-1], "stage1")
+    tuned = write_back(GraphModule.of(split), split, tmp_path / "tuned", card={"tuning": {"best_epoch": 0}})
+    written = Backbone.open(tuned)
+    assert written.digest == backbone.digest
+    assert (tuned / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    card = written.card
+    assert "finetuned" not in card
+    assert card["copied"]["from"]["digest"] == backbone.digest
+    assert card["source"] == "copied from net"
+    (note,) = card["notes"]
+    assert note.startswith("Its weights are those of net, unchanged")
+    assert card["tuning"] == {"best_epoch": 0}
+
+
 def test_a_diverged_network_is_not_written(tmp_path: Path) -> None:
     module, split = trained(Backbone.open(tiny_backbone(tmp_path / "net", size_px=32)))
     with torch.no_grad():
