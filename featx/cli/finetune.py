@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +35,7 @@ from featx.cli.options import (
     tap_of,
 )
 from featx.cli.output import print_json, say
-from featx.errors import LeakWarning, ParameterError
+from featx.errors import LeakWarning, ParameterError, SampleError
 
 if TYPE_CHECKING:
     from featx.tuning import Tuning
@@ -92,6 +94,15 @@ def finetune(
     patience: Annotated[
         int, typer.Option("--patience", help="Stop after so many epochs without a better validation figure.")
     ] = 5,
+    validation_fraction: Annotated[
+        float,
+        typer.Option(
+            "--validation-fraction",
+            metavar="SHARE",
+            help="Of the samples to tune on: set aside to choose the epoch by, and whether tuning is worth it at all. With 0 the "
+            "last epoch is kept, whatever it is worth.",
+        ),
+    ] = 0.1,
     tap: TapOption = None,
     pooling: PoolingOption = "auto",
     max_length: MaxLengthOption = None,
@@ -145,31 +156,35 @@ def finetune(
         image_root=image_root,
     )
     warnings.simplefilter("ignore", LeakWarning)  # the result says them, and once is enough
-    result = tune(
-        dataset,
-        out=out,
-        model=model,
-        remember_samples=remember_samples,
-        backbone=backbone,
-        features={
-            "tap": tap_of(tap),
-            "pooling": pooling,
-            "cache": cache_of(cache),
-            **features_choices(dataset.modality, preprocess=preprocess, max_length=max_length, window=window),
-        },
-        freeze_until=_boundary_of(freeze_until),
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        augment=_augment_of(augment),
-        patience=patience,
-        folds=folds,
-        ignore_split=ignore_split,
-        overwrite=overwrite,
-        device=device,
-        random_state=seed,
-        verbose=shows_progress(quiet),
-    )
+    with _leaving_none_out():
+        result = tune(
+            dataset,
+            out=out,
+            model=model,
+            remember_samples=remember_samples,
+            backbone=backbone,
+            features={
+                "tap": tap_of(tap),
+                "pooling": pooling,
+                "cache": cache_of(cache),
+                **features_choices(
+                    dataset.modality, preprocess=preprocess, max_length=max_length, window=window
+                ),
+            },
+            freeze_until=_boundary_of(freeze_until),
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            augment=_augment_of(augment),
+            patience=patience,
+            validation_fraction=validation_fraction,
+            folds=folds,
+            ignore_split=ignore_split,
+            overwrite=overwrite,
+            device=device,
+            random_state=seed,
+            verbose=shows_progress(quiet),
+        )
     if as_json:
         print_json(result.to_dict())
         return
@@ -178,9 +193,7 @@ def finetune(
     say(_kept(result, dataset.noun))
     say(_advice(result))
     if out is not None:
-        say(
-            f"Written {out}: a backbone like any other, --backbone {out}. Judge it on samples that it was not tuned on."
-        )
+        say(_written(result, out))
     if model is not None:
         say(f"Written {model}. Next: featx predict {model} NEW")
     if out is None and model is None:
@@ -190,16 +203,24 @@ def finetune(
 def _kept(result: Tuning, noun: str) -> str:
     """Which network and head came out."""
     classifier, choice = result.classifier, result.classifier.choice_
-    where = f"Tuned on {result.n_train} {noun}"
     if choice.network == "tuned":
         head = "a head fitted anew" if choice.head == "refitted" else "the head trained along"
-        return f"{where}; kept epoch {classifier.best_epoch_} of {classifier.n_iter_}, with {head}."
+        return f"Tuned on {result.n_train} {noun}; kept epoch {classifier.best_epoch_} of {classifier.n_iter_}, with {head}."
+    trained = f"Trained on {result.n_train} {noun}; kept the frozen backbone, unchanged"
     if choice.gain is None:
-        return f"{where}: no epoch came to its end, so the frozen backbone was kept."
+        return f"{trained}: no epoch came to an end that can be kept."
+    gain, side = choice.gain.value, "lower" if choice.gain.value > 0 else "higher"
     return (
-        f"{where}; kept the frozen backbone: on {choice.n_validation} of them that were set aside the tuned one's refined loss "
-        f"was {choice.gain.value:.3f} lower, with a standard error of {choice.gain.standard_error:.3f}."
+        f"{trained}: on {choice.n_validation} of them that were set aside the tuned one's refined loss was {abs(gain):.3f} "
+        f"{side}, with a standard error of {choice.gain.standard_error:.3f}."
     )
+
+
+def _written(result: Tuning, out: Path) -> str:
+    """What the folder is."""
+    if result.classifier.choice_.network == "frozen":
+        return f"Written {out}: a copy of the frozen backbone, as its card says. Nothing in it was tuned."
+    return f"Written {out}: a backbone like any other, --backbone {out}. Judge it on samples that it was not tuned on."
 
 
 def _advice(result: Tuning) -> str:
@@ -212,6 +233,16 @@ def _advice(result: Tuning) -> str:
     return (
         f"No clear difference in {figure} ({gain}): the frozen backbone does as well, and is known already."
     )
+
+
+@contextmanager
+def _leaving_none_out() -> Iterator[None]:
+    """Let the error of a sample not advise to leave it out by an option, which this command does not have."""
+    try:
+        yield
+    except SampleError as error:
+        message = error.message.replace(', or pass on_error="nan"', "")
+        raise type(error)(message, index=error.index, name=error.name, place=error.place) from error
 
 
 def _boundary_of(text: str | None) -> str | float | None:

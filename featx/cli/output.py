@@ -144,6 +144,7 @@ _FLAGS = {
     "force=True": "--force",
     "folder=...": "--to FOLDER",
     "ignore_split=True": "--ignore-split",
+    "validation_fraction=None": "--validation-fraction 0",
     "cache=None": "--cache none",
     "preprocess=ImagePreprocess(...)": "--preprocess FILE",
     "window=featx.Window(center, width)": "--window CENTER,WIDTH",
@@ -152,9 +153,10 @@ _FLAGS = {
 _RENAMED = {"heads": "--head", "random_state": "--seed"}
 _BEGINS = r"(?<![^\s(])"  # of a word: a path may hold anything
 _VALUED = (
-    "aggregate|at_sensitivity|at_specificity|cache|calibrate|cv|device|file_column|group_column|heads|label_column|learning_curve|"
-    "max_length|on_leak|pooling|positive|preprocess|random_state|split_column|tap|text_column|window"
+    "aggregate|at_sensitivity|at_specificity|cache|calibrate|cv|device|file_column|folds|freeze_until|group_column|heads|"
+    "label_column|learning_curve|max_length|on_leak|pooling|positive|preprocess|random_state|split_column|tap|text_column|window"
 )
+_RANGED = "batch_size|epochs|freeze_until|learning_rate|patience|validation_fraction"
 
 
 def one_line(message: str) -> str:
@@ -171,6 +173,7 @@ def one_line(message: str) -> str:
     for python, option in _FLAGS.items():
         text = re.sub(_BEGINS + re.escape(python), option, text)
     text = re.sub(rf"""{_BEGINS}({_VALUED})=(?:(["'])(.*?)\2|([\w:.-]*\w)?)""", _with_option, text)
+    text = re.sub(rf"{_BEGINS}({_RANGED})(?= must )", lambda found: f"--{found[1].replace('_', '-')}", text)
     return _visible(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 

@@ -121,7 +121,7 @@ def fraction_of(validation_fraction: float | None) -> float | None:
     ):
         return float(validation_fraction) or None
     raise ParameterError(
-        f"validation_fraction must be a share up to {largest}, at least {least:g}, or None for none, got {validation_fraction!r}."
+        f"validation_fraction must be a share up to {largest}, at least {least:g}, or 0 for none, got {validation_fraction!r}."
     )
 
 

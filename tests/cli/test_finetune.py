@@ -67,8 +67,17 @@ def test_views_are_named_as_pairs(featx: Any, photos: Path, tiny: Path) -> None:
         (("--augment", "horizontal_flip"), "gives no value"),
         (("--augment", "horizontal=true"), "augment: expected some of"),
         (("--freeze-until", "stage9"), "stage9"),
-        (("--freeze-until", "1.5"), "freeze_until must be"),
-        (("--epochs", "0"), "epochs must be a whole number"),
+        (("--freeze-until", "1.5"), "--freeze-until must be"),
+        (
+            ("--freeze-until", "pooled"),
+            "--freeze-until pooled: nothing between it and tap 'pooled' can be trained",
+        ),
+        (("--epochs", "0"), "--epochs must be a whole number"),
+        (("--learning-rate", "inf"), "--learning-rate must be a number above 0 and at most 1e+30"),
+        (("--learning-rate", "1e300"), "--learning-rate must be a number above 0 and at most 1e+30"),
+        (("--validation-fraction", "0.7"), "--validation-fraction must be a share up to 0.5"),
+        (("--folds", "1"), "--folds 1: expected a whole number, at least 2"),
+        (("--folds", "1000"), "1000 folds need 1000. Use --folds 12, or add samples"),
         (("--device", "gpu"), "device must be"),
     ],
 )
@@ -84,6 +93,54 @@ def test_a_place_that_is_taken_is_refused_before_the_work(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     assert "out" in refused("finetune", photos, "-b", tiny, "--out", tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    refused: Callable[..., str], photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(self: Any, X: Any) -> None:
+        raise AssertionError("samples were looked at before the place")
+
+    monkeypatch.setattr("featx.ImageFeatures.extract", compute)
+    (tmp_path / "file").write_text("mine")
+    line = refused("finetune", photos, "-b", tiny, "--out", tmp_path / "file" / "deep" / "out")
+    assert "the tuned backbone cannot be kept there" in line
+
+
+def test_a_sample_that_cannot_be_read_ends_it_without_advice_that_it_does_not_take(
+    refused: Callable[..., str], table: Callable[..., Path], photos: Path, tiny: Path
+) -> None:
+    files = [str(file) for file in sorted(photos.glob("*/*.png"))]
+    line = refused("finetune", table(file=[*files[:-1], "lost.png"]), "-b", tiny, *QUICK)
+    assert "lost.png" in line
+    assert line.endswith("no such file. Check the path.")
+
+
+def test_without_a_validation_part_the_last_epoch_is_kept(featx: Any, photos: Path, tiny: Path) -> None:
+    found = featx("finetune", photos, "-b", tiny, *QUICK, "--validation-fraction", "0", "--json").json
+    assert found["choice"]["n_validation"] == 0
+    assert found["best_epoch"] == 2
+
+
+def test_where_the_frozen_network_was_kept_nothing_claims_that_it_was_tuned(
+    featx: Any, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    import featx as library
+
+    out = tmp_path / "out"
+    words = ("--freeze-until", "stage1", "--epochs", "1", "--learning-rate", "1e-9", "--out", out)
+    ended = featx("finetune", photos, "-b", tiny, *words)
+    assert ended.status == 0, ended
+    assert "; kept the frozen backbone, unchanged" in ended.out
+    assert (
+        f"Written {out}: a copy of the frozen backbone, as its card says. Nothing in it was tuned."
+        in ended.out
+    )
+    assert "Tuned on" not in ended.out
+    card = json.loads((out / "featx.json").read_text())
+    assert "finetuned" not in card
+    assert card["copied"]["from"]["digest"] == card["digest"] == library.Backbone.open(tiny).digest
+    assert card["tuning"]["best_epoch"] == 0
 
 
 def test_a_split_without_two_parts_is_refused(
@@ -115,7 +172,8 @@ def test_in_folds_every_sample_is_judged_and_all_of_them_are_tuned_on_at_the_end
 
 def test_it_says_what_was_kept_and_whether_it_helps(featx: Any, photos: Path, tiny: Path) -> None:
     lines = featx("finetune", photos, "-b", tiny, *QUICK).out.splitlines()
-    kept, advice = next((a, b) for a, b in zip(lines, lines[1:], strict=False) if a.startswith("Tuned on"))
+    at = next(i for i, line in enumerate(lines) if line.startswith(("Tuned on", "Trained on")))
+    kept, advice = lines[at : at + 2]
     assert "; kept " in kept
     assert advice.startswith(("Tuning helps", "Tuning harms", "No clear difference"))
 
