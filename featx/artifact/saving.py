@@ -166,6 +166,11 @@ def _check_fitted(pipeline: Any) -> None:
 
 def _check_nothing_hidden(untrusted: tuple[str, ...]) -> None:
     hidden = [name for name in untrusted if name.startswith("featx.") or name == "xgboost.core.Booster"]
+    if any(name.endswith(".FineTuneClassifier") for name in hidden):
+        raise ArtifactError(
+            "FineTuneClassifier: holds trained weights in memory, beside the backbone that they came from. Save what its "
+            "to_pipeline() gives: featx.save(model.to_pipeline(), folder), of a search model.best_estimator_.to_pipeline()."
+        )
     if hidden:
         raise ArtifactError(
             f"{', '.join(hidden)}: inside an object that has its own way to be copied, where featx cannot take it out. Make "

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.model_selection import GridSearchCV
 
 import featx
 from featx import FineTuneClassifier, ImageFeatures
-from featx.errors import DatasetError, OutputError, ParameterError
+from featx.errors import ArtifactError, DatasetError, OutputError, ParameterError
 
 Tuner = Callable[..., FineTuneClassifier]
 CLASSES = np.asarray(["ant", "bee", "wasp"])
@@ -187,3 +188,20 @@ def test_a_fit_without_a_seed_keeps_no_run_that_nobody_can_take_up(
     assert not (tmp_path / "runs").exists()
     tuner(network, random_state=0, **given).fit(pictures, labels)
     assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+# --- saving ---
+
+
+def test_saving_it_names_what_to_save_instead(
+    network: str, pictures: list[np.ndarray], labels: np.ndarray, tmp_path: Path, tuner: Tuner
+) -> None:
+    model = tuner(network, epochs=1, freeze_until="stage1").fit(pictures, labels)
+    search = GridSearchCV(model, {"learning_rate": [1e-3]}, cv=2).fit(np.asarray(pictures), labels)
+    for each in (model, search):
+        with pytest.raises(
+            ArtifactError, match=r"FineTuneClassifier: .* Save what its to_pipeline\(\) gives"
+        ):
+            featx.save(each, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    assert featx.save(model.to_pipeline(), tmp_path / "model").is_dir()
