@@ -27,29 +27,22 @@ from featx.backbones.backbone import Backbone
 from featx.embedding import DataLike, make_features, placed
 from featx.errors import DatasetError, LeakWarning, ParameterError, SampleError
 from featx.evaluation.bootstrap import Estimate
-from featx.evaluation.columns import check_groups
 from featx.evaluation.evaluate import compare
-from featx.evaluation.folds import inner_folds
 from featx.evaluation.leaks import TRAIN
-from featx.evaluation.near_copies import fold_units, near_copies
 from featx.evaluation.overlap import NOTHING_NEW
 from featx.exporting.folder import replaceable
 from featx.finetuning.classifier import FineTuneClassifier
 from featx.finetuning.places import check_place
 from featx.heads import make_head
-from featx.inference.extract import Extraction
 from featx.inputs.dataset import Dataset, warn_of_empty_texts
 from featx.inputs.datasets import read_dataset
 from featx.inputs.samples import DigestSample
 from featx.reporting.comparisons import Comparison
 from featx.reporting.evaluations import Evaluation
+from featx.tuning_parts import check_known, rows_of, split_of, units_of
 
-__all__ = ["HELD_OUT", "Tuning", "finetune"]
+__all__ = ["Tuning", "finetune"]
 
-HELD_OUT = "held out"
-"""Name of the part that is judged where the data have no split."""
-
-_FOLDS = 5
 _FIGURES = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss")
 
 
@@ -181,11 +174,11 @@ def finetune(
     frozen = clone(transformer).fit(None)
     with _placing(dataset):
         extraction = frozen.extract(dataset.samples)
-    units = _units(dataset, labels, frozen, extraction, verbose=verbose)
+    units = units_of(dataset, labels, frozen, extraction, verbose=verbose)
     if folds is None:
-        split = _split(dataset, labels, units, ignore_split=ignore_split, seed=classifier.random_state or 0)
+        split = split_of(dataset, labels, units, ignore_split=ignore_split, seed=classifier.random_state or 0)
         n_train = int((split == TRAIN).sum())
-        _check_known(labels, split)
+        check_known(labels, split)
         found = _judged_apart(classifier, probe, replace(dataset, split=split), units, extraction.keys)
     else:
         n_train = len(dataset)
@@ -233,29 +226,6 @@ def _notes(dataset: Dataset, result: Tuning) -> str:
     return "\n".join(lines)
 
 
-def _units(
-    dataset: Dataset,
-    labels: NDArray[Any],
-    frozen: BackboneFeatures,
-    extraction: Extraction,
-    *,
-    verbose: bool,
-) -> NDArray[np.intp]:
-    """What stays together: groups, copies and near-copies, as :func:`featx.evaluate` finds them."""
-    groups = None if dataset.groups is None else check_groups(dataset.groups, len(dataset))
-    near = near_copies(
-        extraction.vectors,
-        dataset.samples,
-        modality=dataset.modality,
-        keys=extraction.keys,
-        groups=groups,
-        labels=labels,
-        preprocess=frozen.backbone_.pixels() if dataset.modality == "image" else None,
-        verbose=verbose,
-    )
-    return fold_units(groups, extraction.keys, near, len(dataset))
-
-
 def _judged_apart(
     classifier: FineTuneClassifier,
     probe: Pipeline,
@@ -265,7 +235,7 @@ def _judged_apart(
 ) -> Comparison:
     """Both fitted on the part ``train`` of the split, and judged on the others."""
     training = np.flatnonzero(np.asarray(dataset.split) == TRAIN)
-    known = _rows(dataset, training)
+    known = rows_of(dataset, training)
     with _placing(known):
         classifier.fit(known.samples, np.asarray(known.labels), groups=units[training])
         probe.fit(known.samples, known.labels)
@@ -347,51 +317,6 @@ def _classifier(
             f"unknown parameter(s) {', '.join(unknown)}; expected some of {', '.join(known)}."
         )
     return FineTuneClassifier(transformer, verbose=verbose, **settings)
-
-
-def _split(
-    dataset: Dataset, labels: NDArray[Any], units: NDArray[np.intp], *, ignore_split: bool, seed: int
-) -> NDArray[Any]:
-    """The part of every sample."""
-    if dataset.split is None or ignore_split:
-        split = np.full(len(dataset), TRAIN, dtype=object)
-        split[inner_folds(labels, units, at_most=_FOLDS, random_state=seed)[0][1]] = HELD_OUT
-        return split.astype(str)
-    split = np.asarray(dataset.split)
-    parts = sorted(set(split.tolist()) - {""})
-    if TRAIN not in parts or len(parts) < 2:
-        raise DatasetError(
-            f"{dataset.name}: its split has the part(s) {', '.join(parts)}, expected {TRAIN} and another one. Name them, or pass "
-            "ignore_split=True."
-        )
-    return split
-
-
-def _check_known(labels: NDArray[Any], split: NDArray[Any]) -> None:
-    """Refuse held-out samples of a class that training lacks, before the work and not after it."""
-    known = set(labels[split == TRAIN].tolist())
-    unknown = sorted(
-        {str(label) for label in labels[(split != TRAIN) & (split != "")].tolist() if label not in known}
-    )
-    if unknown:
-        raise DatasetError(
-            f"split: no sample of {', '.join(map(repr, unknown[:3]))} is in the part {TRAIN}, and others of it are to be judged. "
-            "Move some there, or leave those samples out."
-        )
-
-
-def _rows(dataset: Dataset, rows: NDArray[np.intp]) -> Dataset:
-    def some(values: Any) -> Any:
-        return None if values is None else np.asarray(values)[rows]
-
-    return replace(
-        dataset,
-        samples=[dataset.samples[i] for i in rows.tolist()],
-        labels=some(dataset.labels),
-        groups=some(dataset.groups),
-        split=some(dataset.split),
-        places=None if dataset.places is None else [dataset.places[i] for i in rows.tolist()],
-    )
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:

@@ -28,9 +28,10 @@ from featx.evaluation.remembered import remember_keys
 from featx.features import ImageFeatures, TextFeatures
 from featx.finetuning.choosing import Choice
 from featx.finetuning.course import Course, EpochRecord
-from featx.finetuning.fitting import Request, fit_request
+from featx.finetuning.fitting import fit_request
 from featx.finetuning.linear_head import LinearHead
 from featx.finetuning.places import check_place
+from featx.finetuning.request import Request
 from featx.finetuning.settings import (
     SEEDS,
     augment_of,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_class_weight
@@ -21,12 +18,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from featx import finetuning
 from featx._version import __version__
 from featx.backbone_features import BackboneFeatures
-from featx.backbones.augment import Augment
-from featx.backbones.text_preprocess import TextPreprocess
 from featx.errors import (
     ConversionError,
-    DeviceError,
-    DeviceMemoryError,
     FeatxWarning,
     GraphError,
     ParameterError,
@@ -34,63 +27,22 @@ from featx.errors import (
 from featx.evaluation.leaks import content_groups
 from featx.evaluation.units import join_units
 from featx.finetuning.choosing import Choice, Labelled, choose, fit_probe
+from featx.finetuning.computing import computing, torch_device
 from featx.finetuning.course import Course, EpochRecord, Task
+from featx.finetuning.describing import card_of
 from featx.finetuning.linear_head import LinearHead, StandardHead
 from featx.finetuning.preparing import materials, plan_of, validation_part
+from featx.finetuning.request import Request
 from featx.finetuning.schedule import weight_groups
 from featx.finetuning.splitting import Split, split_backbone
 from featx.finetuning.tuned import TunedNetwork
-from featx.inference.devices import cpu_threads, parse_device
 from featx.store.digest import Keys, digest_array, digest_json
 from featx.store.locate import default_cache_folder
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Fitted", "Request", "fit_request"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Request:
-    """What a fit is asked for, checked; see :class:`featx.FineTuneClassifier`, whose parameters these are.
-
-    Parameters
-    ----------
-    features : BackboneFeatures
-        Of the backbone as it is, with one tap.
-    boundary : str, float or None
-        As :func:`featx.finetuning.split_backbone` takes it.
-    freeze_until : str, float or None
-        The same as it was given, for messages.
-    augment : Augment or None
-        None where nothing happens to pictures.
-    class_weight : "balanced", dict or None
-    warm_start_head, refit_head : bool
-    layer_decay : float
-    validation_fraction : float or None
-    course : Course
-    precision : {"auto", "float32", "bfloat16"}
-        What ``course.bfloat16`` becomes on the device.
-    device : str
-    checkpoints : "default", path or None
-    tell : callable or None
-        Told of every epoch, and of what is kept.
-    """
-
-    features: BackboneFeatures
-    boundary: str | float | None
-    freeze_until: str | float | None
-    augment: Augment | None
-    class_weight: str | dict[Any, float] | None
-    warm_start_head: bool
-    refit_head: bool
-    layer_decay: float
-    validation_fraction: float | None
-    course: Course
-    precision: str
-    device: str
-    checkpoints: str | os.PathLike[str] | None
-    tell: Callable[[EpochRecord | Choice], None] | None
+__all__ = ["Fitted", "fit_request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -190,7 +142,7 @@ def fit_request(
         class_weights=np.asarray(weights, dtype=np.float64),
     )
     tell = request.tell or (lambda found: None)
-    with _computing(device):
+    with computing(device):
         outcome = run(task, course, checkpoints, tell=tell, verbose=verbose)
     arrays = module.arrays() if outcome.best_epoch else None
 
@@ -223,7 +175,7 @@ def fit_request(
     )
     tell(choice)
     best_epoch = outcome.best_epoch if choice.network == "tuned" else 0
-    card = {"tuning": _card(request, course, labels, units, choice, best_epoch, len(outcome.history) - 1)}
+    card = {"tuning": card_of(request, course, labels, units, choice, best_epoch, len(outcome.history) - 1)}
     return Fitted(
         classes=classes,
         head=head,
@@ -234,27 +186,6 @@ def fit_request(
         n_trained=split.n_trainable,
         n_frozen=split.n_frozen,
     )
-
-
-def torch_device(text: str) -> torch.device:
-    """The device of the training.
-
-    Raises
-    ------
-    DeviceError
-        CUDA was asked for by name, and torch has none.
-    """
-    import torch
-
-    parsed = parse_device(text)
-    if parsed is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if parsed.kind == "cuda" and parsed.index >= torch.cuda.device_count():
-        raise DeviceError(
-            f'device="{text}": torch {torch.__version__} finds {torch.cuda.device_count()} CUDA device(s). Install a build of '
-            'torch for CUDA, or pass device="cpu".'
-        )
-    return torch.device(parsed.kind, parsed.index) if parsed.kind == "cuda" else torch.device("cpu")
 
 
 def _split(request: Request) -> Split:
@@ -291,29 +222,6 @@ def _vectors(
         return None
     found: NDArray[np.float32] = clone(features).set_params(backbone=backbone).fit(None).transform(samples)
     return found
-
-
-@contextmanager
-def _computing(device: torch.device) -> Iterator[None]:
-    """This process's share of the cores, and kernels that give the same each time."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(_n_threads())
-    try:
-        # float32 means float32: TF32 is off.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(f"{device}: out of memory. Lower batch_size, or freeze more.") from error
-    finally:
-        torch.set_num_threads(before)
-
-
-def _n_threads() -> int:
-    """All of this process's share; one where fits run beside each other on threads, as an evaluation's folds do."""
-    beside_others = get_active_backend()[0].nesting_level > 0 and current_thread() is not main_thread()
-    return 1 if beside_others else cpu_threads()
 
 
 def _checkpoint_root(checkpoints: str | os.PathLike[str] | None) -> Path | None:
@@ -355,52 +263,3 @@ def _run_id(
             "device": device.type,
         }
     )
-
-
-def _card(
-    request: Request,
-    course: Course,
-    labels: NDArray[Any],
-    units: NDArray[np.intp],
-    choice: Choice,
-    best_epoch: int,
-    n_epochs: int,
-) -> dict[str, Any]:
-    """On what it was tuned, how, and how well; no sample is named."""
-    names, counts = np.unique(labels, return_counts=True)
-    read = request.features.backbone_.preprocess
-    values: dict[str, Any] = {
-        # The folder keeps what its publisher says of texts; the weights were tuned on them as they were read here.
-        "texts": {"prompt": read.prompt, "max_length": read.max_length}
-        if isinstance(read, TextPreprocess)
-        else None,
-        "samples": len(labels),
-        "classes": {str(name): int(n) for name, n in zip(names, counts, strict=True)},
-        "units": len(np.unique(units)),
-        "freeze_until": request.freeze_until,
-        "settings": {
-            **asdict(course),
-            "layer_decay": request.layer_decay,
-            "class_weight": str(request.class_weight),
-            "warm_start_head": request.warm_start_head,
-            "refit_head": request.refit_head,
-            "augment": None if request.augment is None else asdict(request.augment),
-        },
-        "epochs_trained": n_epochs,
-        "best_epoch": best_epoch,
-        "head": choice.head,
-    }
-    if choice.frozen is not None and choice.tuned is not None:
-        values["validation"] = {
-            "samples": choice.n_validation,
-            "note": "The epoch was chosen on these samples, so the tuned figures flatter a little.",
-            **{
-                when: {
-                    "validation_loss": round(figures.loss, 4),
-                    "validation_refined_loss": round(figures.refined_loss, 4),
-                    "validation_balanced_accuracy": round(figures.balanced_accuracy, 4),
-                }
-                for when, figures in (("frozen_probe", choice.frozen), ("tuned", choice.tuned))
-            },
-        }
-    return {key: value for key, value in values.items() if value is not None}
