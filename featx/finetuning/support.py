@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from onnx import NodeProto
 
+from featx.backbones.shapes import node_inputs
 from featx.errors import GraphError
 from featx.finetuning.operators import is_known
 from featx.finetuning.splitting import Split
@@ -44,17 +45,27 @@ def refuse_unsupported(nodes: Iterable[NodeProto], advice: Callable[[], str] = s
 
 
 def what_works(split: Split) -> str:
-    """Taps to end at, and taps to freeze up to, that leave out what is not supported."""
+    """Taps to end at, and taps to freeze up to, that leave out what is not supported and leave something to train."""
     graph, suffix = split.backbone.graph().graph, split.suffix.graph
     outputs = [value.name for value in suffix.output]
+    trained = {name.removeprefix("original/") for name in split.trainable} | set(split.trainable)
+
+    def trains(nodes: Sequence[NodeProto]) -> bool:
+        return not unsupported(nodes) and any(not trained.isdisjoint(node_inputs(node)) for node in nodes)
+
+    made = {out for node in suffix.node for out in node.output}
     ends, starts = [], []
     for tap in split.backbone.info.taps:
-        if not unsupported(needed_nodes(graph.node, [tap.tensor])):
+        if trains(needed_nodes(graph.node, [tap.tensor])):
             ends.append(tap.name)
-        made = {out for node in suffix.node for out in node.output}
-        if tap.name != split.space.tap and tap.tensor in made:
-            behind = needed_nodes(suffix.node, outputs, [tap.tensor])
-            starts += [] if unsupported(behind) else [tap.name]
+        if (
+            tap.name != split.space.tap
+            and tap.tensor in made
+            and trains(needed_nodes(suffix.node, outputs, [tap.tensor]))
+        ):
+            starts.append(tap.name)
+    if not ends and not starts:
+        return "No tap leaves them out and something to train. Of a quantised network, take the file that it was made from."
     below = f"Taps below it that can be trained: {', '.join(ends) or 'none'}."
     return f"{below} Or freeze the network up to {' or '.join(starts)}." if starts else below
 
