@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment, View
-from featx.errors import DatasetError, ParameterError
+from featx.errors import DatasetError, ParameterError, without_advice
+from featx.evaluation.columns import check_groups, check_labels
 from featx.inference.extract import Extraction
 from featx.view_features import extract_views
 from featx.view_head import ViewHead
@@ -124,20 +125,23 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
         ParameterError
             A head that takes no ``sample_weight``, features of texts, or a parameter out of its range.
         DatasetError
-            No labels, or another number than of samples.
+            No labels, or another number than of samples; labels or groups that are missing or name nothing.
         SampleError, BackboneError, DeviceError
-            As of the features.
+            As of the features. A sample that cannot be read is an error with ``on_error="nan"`` too: there is nothing to learn
+            from.
         """
         if y is None:
             raise DatasetError("AugmentedClassifier requires y to be passed, but the target y is None.")
         features, view_head = self.parts(fitted=False)
         features.fit(None)
         samples = features.samples_of(X)
-        labels = column_or_1d(y)
+        labels = check_labels(y)
         if len(labels) != len(samples):
             raise DatasetError(f"y: {len(labels)} labels for {len(samples)} samples. Give one a sample.")
-        _, vectors = self.vectors_of(features, samples, training=True)
-        self.view_head_ = view_head.fit(vectors, labels, groups)
+        units = None if groups is None else check_groups(groups, len(samples))
+        extraction, vectors = self.vectors_of(features, samples, training=True)
+        _refuse_unread(extraction)
+        self.view_head_ = view_head.fit(vectors, labels, units)
         self.features_ = features
         self.classes_ = self.view_head_.classes_
         return self
@@ -191,7 +195,9 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
         return extract_views(features, X, views, wanted=wanted)
 
     def _vectors(self, X: Any) -> NDArray[np.float32]:
-        return self.vectors_of(self.features_, X, training=False)[1]
+        extraction, vectors = self.vectors_of(self.features_, X, training=False)
+        _refuse_unread(extraction)
+        return vectors
 
     def _views(self) -> tuple[View, ...]:
         n_views = self.n_views
@@ -210,3 +216,18 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
             tags.input_tags = get_tags(self.features).input_tags
         tags.no_validation = True
         return tags
+
+
+def _refuse_unread(extraction: Extraction) -> None:
+    """Raise the error of the first sample that has no vector: a head takes no NaN."""
+    if not extraction.errors:
+        return
+    first = extraction.errors[min(extraction.errors)]
+    more = f" ({len(extraction.errors)} in all)" if len(extraction.errors) > 1 else ""
+    raise type(first)(
+        f"{without_advice(first.message)} Leave it out{more}: a head can neither learn from it nor judge it. featx.evaluate and "
+        "featx.predict leave such samples out themselves.",
+        index=first.index,
+        name=first.name,
+        place=first.place,
+    )

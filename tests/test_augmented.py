@@ -24,7 +24,7 @@ from sklearn.utils import get_tags
 import featx
 from featx import Augment, AugmentedClassifier, EmbeddingStore, ImageFeatures, TextFeatures, make_head
 from featx.backbones.augment import View
-from featx.errors import DatasetError, ParameterError
+from featx.errors import DatasetError, ParameterError, UnreadableSampleError
 from featx.testing import counted_rows, tiny_backbone
 from featx.view_features import extract_views
 
@@ -351,6 +351,31 @@ def test_labels_are_one_a_sample(model: AugmentedClassifier, paths: list[str], l
         model.fit(paths, labels[1:])
     with pytest.raises(DatasetError, match="requires y to be passed"):
         model.fit(paths, None)  # type: ignore[arg-type]  # as scikit-learn's checks call it
+
+
+def test_labels_and_groups_that_name_nothing_are_refused(
+    model: AugmentedClassifier, paths: list[str], labels: list[str]
+) -> None:
+    with pytest.raises(DatasetError, match="labels: 1 of 24 are missing, the first at index 3"):
+        model.fit(paths, [*labels[:3], None, *labels[4:]])  # type: ignore[list-item]  # what is refused
+    with pytest.raises(DatasetError, match="groups: 2 of 24 are missing, the first at index 0"):
+        model.fit(paths, labels, groups=[np.nan, np.nan, *range(22)])
+    with pytest.raises(DatasetError, match="groups: 23 for 24"):
+        model.fit(paths, labels, groups=range(23))
+
+
+def test_samples_that_cannot_be_read_are_named_by_fit_and_predict(
+    model: AugmentedClassifier, paths: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    model.features.set_params(on_error="nan")
+    with pytest.raises(UnreadableSampleError, match=r"broken\.png \(index 24\).*Leave it out: ") as raised:
+        model.fit([*paths, str(broken)], [*labels, "ant"])
+    assert "on_error" not in str(raised.value)
+    model.fit(paths, labels)
+    with pytest.raises(UnreadableSampleError, match=r"broken\.png.*Leave it out \(2 in all\)"):
+        model.predict_proba([str(broken), paths[0], str(tmp_path / "missing.png")])
 
 
 def test_samples_that_cannot_be_read_are_left_out_of_an_evaluation(
