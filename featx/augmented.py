@@ -203,6 +203,8 @@ class AugmentedClassifier(ClassifierMixin, BaseEstimator):
         n_views = self.n_views
         if isinstance(n_views, bool) or not hasattr(n_views, "__index__") or int(n_views) < 1:
             raise ParameterError(f"n_views must be a whole number of at least 1, got {n_views!r}.")
+        if not isinstance(self.tta, bool | np.bool_):
+            raise ParameterError(f"tta must be True or False, got {self.tta!r}.")
         augment = Augment.from_dict(self.augment) if isinstance(self.augment, Mapping) else self.augment
         if augment is not None and not isinstance(augment, Augment):
             raise ParameterError(f"augment: expected a featx.Augment or None, found {augment!r:.200}.")

@@ -330,6 +330,7 @@ def test_methods_are_those_of_the_head(
     [
         ({"n_views": 0}, "n_views must be a whole number of at least 1"),
         ({"n_views": 2.5}, "n_views"),
+        ({"tta": "no"}, "tta must be True or False, got 'no'"),
         ({"augment": "flips"}, "augment: expected a featx.Augment"),
         ({"augment": {"flip": True}}, "augment: expected some of"),
         ({"random_state": None}, "seed as a whole number"),

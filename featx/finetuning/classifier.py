@@ -209,7 +209,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         SampleError, BackboneError, DeviceError
             As of the features.
         OutputError
-            The folder given for checkpoints cannot be written.
+            The folder given for checkpoints cannot be written, or the temporary one.
 
         Warns
         -----
@@ -278,7 +278,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         out : path
-            The folder to make, in Hugging Face layout, with a card that says from what, on what and how well it was tuned.
+            The folder to make, in Hugging Face layout, with a card that says from what, on what and how well it was tuned. Where
+            the frozen network was kept, a copy of it, whose card says that nothing was.
         overwrite : bool, default=False
             Replace a backbone that featx wrote.
         card : mapping, optional
