@@ -116,6 +116,18 @@ def test_a_sample_that_cannot_be_read_ends_it_without_advice_that_it_does_not_ta
     assert line.endswith("no such file. Check the path.")
 
 
+def test_advice_on_the_validation_part_names_its_option(
+    refused: Callable[..., str], table: Callable[..., Path], tiny: Path
+) -> None:
+    kinds = ["dark"] * 12 + ["light"] * 12
+    parts = ["train" if i % 12 < 8 else "test" for i in range(24)]
+    data = table(
+        split=parts, group=[kinds[i] if parts[i] == "train" else f"patient {i}" for i in range(24)]
+    )  # two patients to train on, one of each class
+    line = refused("finetune", data, "-b", tiny, "--group-column", "group", *QUICK)
+    assert "or pass --validation-fraction 0 and few epochs" in line
+
+
 def test_without_a_validation_part_the_last_epoch_is_kept(featx: Any, photos: Path, tiny: Path) -> None:
     found = featx("finetune", photos, "-b", tiny, *QUICK, "--validation-fraction", "0", "--json").json
     assert found["choice"]["n_validation"] == 0
