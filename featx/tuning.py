@@ -155,6 +155,7 @@ def finetune(
         replaceable(target, overwrite=overwrite)
     if model is not None:
         check_out(Path(model), overwrite=overwrite)
+        check_place(Path(os.path.abspath(Path(model).expanduser())).parent, "the model")
     if target is not None:
         check_place(target.parent, "the tuned backbone")
     if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or folds < 2):

@@ -18,7 +18,7 @@ from featx.errors import FeatxError, FeatxWarning
 __all__ = ["run"]
 
 _INTERRUPTED = 130
-_RESUMES = {"train", "predict", "embed", "evaluate"}
+_RESUMES = {"train", "predict", "embed", "evaluate", "finetune"}
 
 # typer carries a click of its own in some versions and imports click in others; this is whichever it raises.
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

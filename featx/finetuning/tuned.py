@@ -113,9 +113,13 @@ class TunedNetwork:
             split,
             out,
             card={**self.card, **(card or {})},
-            tuned_on=self.tuned_on if remember_samples and self.arrays is not None else None,
+            tuned_on=self._memory() if remember_samples else None,
             overwrite=overwrite,
         )
+
+    def _memory(self) -> Keys:
+        """What this training adds to what the origin remembers: nothing where it changed no weight."""
+        return self.tuned_on if self.arrays is not None else self.tuned_on[:0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_folder": None}

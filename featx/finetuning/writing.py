@@ -119,9 +119,9 @@ def write_back(
         files = {CARD_NAME: json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"}
         if tuned_on is not None:
             earlier = backbone.tuned_on
-            files[TUNED_ON_NAME] = tuned_on_bytes(
-                tuned_on if earlier is None else np.concatenate([earlier, tuned_on])
-            )
+            memory = tuned_on if earlier is None else np.concatenate([earlier, tuned_on])
+            if len(memory):
+                files[TUNED_ON_NAME] = tuned_on_bytes(memory)
         write_files(files, stage)
     return target
 

@@ -95,6 +95,19 @@ def test_tuning_it_again_in_folds_does_not_make_it_forget(
     assert len(memory) == 2 * N
 
 
+def test_a_copy_of_a_tuned_backbone_that_was_kept_as_it_is_remembers_what_that_did(
+    tuned: tuple[FineTuneClassifier, str], pictures: list[np.ndarray], labels: np.ndarray, tmp_path: Path
+) -> None:
+    _, folder = tuned
+    noise = np.random.default_rng(3).permutation(labels[N:])
+    kept = FineTuneClassifier(
+        folder, epochs=1, learning_rate=1e-9, checkpoints=None, precision="float32", validation_fraction=0.3
+    ).fit(pictures[N:], noise)
+    assert kept.choice_.network == "frozen"
+    memory = Backbone.open(kept.save_backbone(tmp_path / "copy")).tuned_on
+    np.testing.assert_array_equal(memory, Backbone.open(folder).tuned_on)
+
+
 def test_a_comparison_says_it_of_the_one_that_was_tuned(
     tuned: tuple[FineTuneClassifier, str], pictures: list[np.ndarray], labels: np.ndarray
 ) -> None:
