@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from featx.backbone_features import BackboneFeatures
 from featx.backbones.augment import Augment, View
@@ -37,6 +37,7 @@ _LARGEST_VALIDATION = 0.5
 _LEAST_UNITS = 3
 """In the validation part, where there are so many: what varies between patients cannot be told from one or two of them."""
 _ATTEMPTS = 20
+_FEW_UNITS = 1_000
 _READ_TOGETHER = 8
 """Pictures that a thread reads before it hands them on, where rows go to a file."""
 
@@ -95,14 +96,27 @@ def _parts(
     """
     n_classes = len(np.unique(labels))
     for attempt in range(_ATTEMPTS):
-        folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=(seed + attempt) % SEEDS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of folds that lack a class
-            divided = list(folds.split(labels, labels, units))
-        for rest, part in divided:
+        for rest, part in _division(labels, units, n_splits, (seed + attempt) % SEEDS):
             whole = all(len(np.unique(labels[side])) == n_classes for side in (rest, part))
             if whole and len(np.unique(units[part])) > 1:
                 yield part
+
+
+def _division(
+    labels: NDArray[Any], units: NDArray[np.intp], n_splits: int, seed: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Stratified folds of samples, units whole."""
+    _, first, inverse = np.unique(units, return_index=True, return_inverse=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of folds that lack a class
+        if len(first) <= _FEW_UNITS:
+            folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed)
+            return list(folds.split(labels, labels, units))
+        # Units by the class of their first sample: with so many it hardly matters which of theirs, and it is a hundred times
+        # faster.
+        of_units = StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(first, labels[first])
+        parts = [np.isin(inverse, test) for _, test in of_units]
+    return [(np.flatnonzero(~part), np.flatnonzero(part)) for part in parts]
 
 
 def _in_common_classes(labels: NDArray[Any], units: NDArray[np.intp], least: float) -> NDArray[np.intp]:

@@ -30,6 +30,17 @@ def test_ten_patients_give_a_validation_part_of_several() -> None:
     assert len(np.unique(units[validation])) >= 3
 
 
+def test_many_units_are_divided_whole_and_stratified() -> None:
+    rng = np.random.default_rng(0)
+    units = rng.integers(0, 3_000, 9_000)
+    y = CLASSES[rng.choice(3, 9_000, p=(0.9, 0.07, 0.03))]
+    training, validation = validation_part(y, units, 0.1, seed=0)
+    assert not set(units[training]) & set(units[validation])
+    assert len(validation) == pytest.approx(900, rel=0.1)
+    # Of units of three some vary; three times the error of a share of 270 in 9,000 by drawing 900.
+    assert np.mean(y[validation] == "wasp") == pytest.approx(0.03, abs=0.017)
+
+
 def test_few_patients_with_slices_of_both_classes_are_divided() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
