@@ -154,6 +154,8 @@ def finetune(
     if target is not None:
         replaceable(target, overwrite=overwrite)
     if model is not None:
+        if target is not None and target == Path(os.path.abspath(Path(model).expanduser())):
+            raise ParameterError(f"out and model are one folder, {target}. Name two.")
         check_out(Path(model), overwrite=overwrite)
         check_place(Path(os.path.abspath(Path(model).expanduser())).parent, "the model")
     if target is not None:

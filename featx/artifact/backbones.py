@@ -24,9 +24,8 @@ from featx.backbone_features import BackboneFeatures
 from featx.backbones.backbone import Backbone
 from featx.backbones.graph import external_files, load_graph
 from featx.backbones.preprocess import ImagePreprocess
-from featx.backbones.sources import CARD_NAME, installed_names, locate
+from featx.backbones.sources import CARD_NAME, TUNED_ON_NAME, installed_names, locate
 from featx.backbones.text_preprocess import TOKENIZER_NAME, TextPreprocess, published_files
-from featx.backbones.tuned_on import TUNED_ON_NAME
 from featx.errors import (
     ArtifactError,
     BackboneError,

@@ -23,6 +23,7 @@ from featx.errors import BackboneNotFoundError, ParameterError, did_you_mean
 
 __all__ = [
     "CARD_NAME",
+    "TUNED_ON_NAME",
     "Located",
     "backbones_folder",
     "foreign_files",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 CARD_NAME = "featx.json"
+TUNED_ON_NAME = "tuned_on.npy"
 
 _MODEL_NAMES = ("model.onnx", "onnx/model.onnx")
 # What publishers and exporters put into a backbone's folder; anything else in it is somebody's.
@@ -47,7 +49,7 @@ _OWN_ENDINGS = (
     "merges.txt",
     "vocab.txt",
 )
-_OWN_NAMES = (".gitattributes", ".DS_Store", "Thumbs.db", "desktop.ini")
+_OWN_NAMES = (TUNED_ON_NAME, ".gitattributes", ".DS_Store", "Thumbs.db", "desktop.ini")
 _OWN_DOCUMENT = re.compile(r"(readme|licen[cs]e|notice)(\.(md|txt))?", re.IGNORECASE)
 _HUB_PAGE = re.compile(r"https?://[^/]+/([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(/.*)?")
 _PACKAGE = Path(__file__).resolve().parent.parent

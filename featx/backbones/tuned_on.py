@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.backbones.sources import TUNED_ON_NAME
 from featx.errors import BackboneError
 from featx.store.digest import DIGEST_BYTES, Keys
 
-__all__ = ["TUNED_ON_NAME", "read_tuned_on", "tuned_on_bytes"]
-
-TUNED_ON_NAME = "tuned_on.npy"
-"""Beside the card."""
+__all__ = ["read_tuned_on", "tuned_on_bytes"]
 
 
 def tuned_on_bytes(keys: Keys) -> bytes:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_FEW = 20
+"""Samples set aside, below which a standard error means little."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -205,14 +208,23 @@ def _kept(result: Tuning, noun: str) -> str:
     classifier, choice = result.classifier, result.classifier.choice_
     if choice.network == "tuned":
         head = "a head fitted anew" if choice.head == "refitted" else "the head trained along"
-        return f"Tuned on {result.n_train} {noun}; kept epoch {classifier.best_epoch_} of {classifier.n_iter_}, with {head}."
+        few = ""
+        if 0 < choice.n_validation < _FEW:
+            few = f" Chosen on {choice.n_validation} {noun} that were set aside, which tell little: see --validation-fraction."
+        epochs = f"kept epoch {classifier.best_epoch_} of {classifier.n_iter_}"
+        return f"Tuned on {result.n_train} {noun}; {epochs}, with {head}.{few}"
     trained = f"Trained on {result.n_train} {noun}; kept the frozen backbone, unchanged"
     if choice.gain is None:
         return f"{trained}: no epoch came to an end that can be kept."
     gain, side = choice.gain.value, "lower" if choice.gain.value > 0 else "higher"
+    few = (
+        " So few tell little: set more aside with --validation-fraction."
+        if choice.n_validation < _FEW
+        else ""
+    )
     return (
-        f"{trained}: on {choice.n_validation} of them that were set aside the tuned one's refined loss was {abs(gain):.3f} "
-        f"{side}, with a standard error of {choice.gain.standard_error:.3f}."
+        f"{trained}: on {choice.n_validation} of them that were set aside the tuned one's log loss, at the best temperature of "
+        f"each, was {abs(gain):.3f} {side}, with a standard error of {choice.gain.standard_error:.3f}.{few}"
     )
 
 
@@ -226,13 +238,14 @@ def _written(result: Tuning, out: Path) -> str:
 def _advice(result: Tuning) -> str:
     """Whether it was worth it."""
     gain, figure = result.gain, result.comparison.evaluations[0].main.headline.replace("_", " ")
+    words = f"tuned less frozen, {figure}: {gain}"
     if gain.low is not None and gain.low > 0:
-        return f"Tuning helps here: {figure} {gain} above the frozen backbone."
+        return f"Tuning helps here ({words})."
     if gain.high is not None and gain.high < 0:
-        return f"Tuning harms here: {figure} {gain} beside the frozen backbone. Stay with that one."
-    return (
-        f"No clear difference in {figure} ({gain}): the frozen backbone does as well, and is known already."
-    )
+        return f"Tuning harms here ({words}). Stay with the frozen backbone: featx train."
+    if gain.value == 0 and (gain.low, gain.high) in ((None, None), (0, 0)):
+        return "So both predict the same. The frozen backbone is all that is needed: featx train."
+    return f"Whether tuning helps cannot be told here ({words}). The frozen backbone costs less: featx train."
 
 
 @contextmanager

@@ -126,6 +126,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     -----
     X is what :class:`featx.ImageFeatures` and :class:`featx.TextFeatures` take.
 
+    ``featx.evaluate`` and ``featx.compare`` hand groups on to ``fit``. ``cross_val_score(..., groups=g)`` keeps them together in
+    its own folds only: pass ``params={"groups": g}`` as well, and of a step of a Pipeline ``{"step__groups": g}``.
+
     Fine-tuning pays where there are many samples, or samples unlike those that the backbone knows. Compare:
     ``featx.compare({"frozen": ..., "tuned": FineTuneClassifier(...)}, X, y)``.
 

@@ -215,5 +215,5 @@ def _of_choice(choice: Choice) -> str:
         return kept
     return (
         f"{kept}. Refined validation loss {choice.tuned.refined_loss:.4f} tuned, {choice.frozen.refined_loss:.4f} frozen "
-        f"({choice.gain.value:+.4f} better, standard error {choice.gain.standard_error:.4f})"
+        f"(difference {choice.gain.value:+.4f}, standard error {choice.gain.standard_error:.4f}, {choice.n_validation} samples)"
     )

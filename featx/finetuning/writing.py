@@ -27,9 +27,9 @@ from featx.backbones.golden import golden_vectors
 from featx.backbones.graph import external_files
 from featx.backbones.preprocess import ImagePreprocess
 from featx.backbones.shapes import is_stored_outside
-from featx.backbones.sources import CARD_NAME
+from featx.backbones.sources import CARD_NAME, TUNED_ON_NAME
 from featx.backbones.text_preprocess import TextPreprocess, published_files
-from featx.backbones.tuned_on import TUNED_ON_NAME, tuned_on_bytes
+from featx.backbones.tuned_on import tuned_on_bytes
 from featx.errors import ConversionError, GraphError, ParameterError
 from featx.exporting.folder import replaceable, staged, write_files
 from featx.finetuning.agreement import difference, tolerance

@@ -187,7 +187,9 @@ def test_it_says_what_was_kept_and_whether_it_helps(featx: Any, photos: Path, ti
     at = next(i for i, line in enumerate(lines) if line.startswith(("Tuned on", "Trained on")))
     kept, advice = lines[at : at + 2]
     assert "; kept " in kept
-    assert advice.startswith(("Tuning helps", "Tuning harms", "No clear difference"))
+    assert advice.startswith(
+        ("Tuning helps", "Tuning harms", "Whether tuning helps", "So both predict the same")
+    )
 
 
 def test_a_whole_model_is_saved_ready_to_predict_and_knows_its_samples(
@@ -202,3 +204,11 @@ def test_a_whole_model_is_saved_ready_to_predict_and_knows_its_samples(
     assert predicted.status == 0, predicted
     judged = featx("evaluate", data, "--model", model, "--ignore-split")
     assert "was trained on 16 of these 24 samples" in judged.out + judged.err
+
+
+def test_one_folder_for_backbone_and_model_is_refused_before_the_work(
+    refused: Callable[..., str], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    line = refused("finetune", photos, "-b", tiny, "--out", tmp_path / "one", "--model", tmp_path / "one")
+    assert "one folder" in line
+    assert not (tmp_path / "one").exists()

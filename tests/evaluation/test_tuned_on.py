@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import featx
 from featx import Backbone, FineTuneClassifier, ImageFeatures, make_head
-from featx.backbones.tuned_on import TUNED_ON_NAME
+from featx.backbones.sources import TUNED_ON_NAME
 from featx.errors import BackboneError, LeakWarning
 from featx.evaluation.tuned_on import TUNED_ON
 from featx.testing import tiny_backbone
@@ -139,6 +139,14 @@ def test_a_saved_model_carries_the_memory_of_its_backbone(
     featx.save(tuned[0].to_pipeline(), tmp_path / "model")
     loaded = featx.load(tmp_path / "model")
     assert len(_leaks(loaded, pictures[:N], labels[:N], cv="prefit")) == 1
+
+
+def test_a_folder_that_remembers_is_replaced_as_any_other(
+    tuned: tuple[FineTuneClassifier, str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        folder = tuned[0].save_backbone(tmp_path / "again", overwrite=True)
+    assert Backbone.open(folder).tuned_on is not None
 
 
 def test_what_is_not_to_be_remembered_is_not(
