@@ -14,6 +14,7 @@ from typing import Any
 from featx.artifact.format import FORMAT, MANIFEST_NAME
 from featx.artifact.records import ArtifactInfo, BackboneRecord, FeaturesRecord, FileRecord
 from featx.backbones.feature_space import FeatureSpace
+from featx.backbones.sources import has_model
 from featx.errors import ArtifactError, did_you_mean
 
 __all__ = ["from_json", "read_manifest", "to_json"]
@@ -83,6 +84,11 @@ def read_manifest(folder: Path) -> ArtifactInfo:
         if not folder.exists():
             beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
             raise ArtifactError(f"{folder}: no such folder.{did_you_mean(folder.name, beside)}") from error
+        if has_model(folder):
+            raise ArtifactError(
+                f"{folder}: a backbone, which makes vectors and predicts nothing. Make a model with it: featx train DATA --out "
+                f"MODEL --backbone {folder}; or save one while tuning: featx finetune ... --model MODEL."
+            ) from error
         raise ArtifactError(
             f"{folder}: not an artefact, there is no readable {MANIFEST_NAME} in it ({error.strerror}). "
             "Pass the folder that featx.save or featx train wrote."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from featx.cli.options import JsonOption
 from featx.cli.output import print_error, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from featx.backbones.backbone import Backbone
     from featx.backbones.catalogue import Entry
 
 __all__ = ["app", "describe"]
@@ -133,9 +134,12 @@ def show(reference: ReferenceArgument, as_json: JsonOption = False) -> None:
         "parameters",
         "rows",
         "terms",
+        "tuned on",
     ):
         if facts[name]:
             say(f"{name:12} {facts[name]}")
+    for line in facts["judged"]:
+        say(f"{'judged':12} {line}")
     if facts["preprocess"]:
         told = ((name, value) for name, value in facts["preprocess"].items() if value not in ("", []))
         fields = ", ".join(f"{name} {_told(value)}" for name, value in told if name != "kind")
@@ -183,6 +187,8 @@ def describe(reference: str) -> dict[str, Any]:
         "parameters": f"{info.n_parameters:,}",
         "rows": coupled,
         "terms": backbone.terms,
+        "tuned on": _tuned_on(backbone),
+        "judged": _judged(backbone.card),
         "preprocess": backbone.preprocess.to_dict() if backbone.preprocess is not None else None,
         "taps": [
             {
@@ -195,6 +201,29 @@ def describe(reference: str) -> dict[str, Any]:
             for tap in info.taps
         ],
     }
+
+
+def _tuned_on(backbone: Backbone) -> str:
+    """What a card says of a tuning by featx, and whether its samples are remembered."""
+    tuning = backbone.card.get("tuning")
+    if not isinstance(tuning, dict) or not isinstance(tuning.get("classes"), dict):
+        return ""
+    classes = ", ".join(f"{name} {n}" for name, n in tuning["classes"].items())
+    memory = backbone.tuned_on
+    kept = "not remembered" if memory is None else f"{len(memory):,} remembered"
+    return f"{tuning.get('samples')} samples ({classes}), {kept}; epoch {tuning.get('best_epoch')} of {tuning.get('epochs_trained')}"
+
+
+def _judged(card: Mapping[str, Any]) -> list[str]:
+    """A line for each part that a tuned backbone was judged on beside the frozen one."""
+    lines = []
+    for held in ("held_out", "folds"):
+        parts = card.get(held)
+        for part, models in parts.items() if isinstance(parts, dict) else ():
+            with suppress(KeyError, TypeError):  # cards are edited by hand
+                tuned, frozen = (models[name]["balanced_accuracy"]["value"] for name in ("tuned", "frozen"))
+                lines.append(f"{part}: balanced accuracy {tuned:.3f} tuned, {frozen:.3f} frozen")
+    return lines
 
 
 def _row(entry: Entry, folder: Path | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_the_tuned_backbone_is_written_with_figures_beside_the_frozen_one(
         table(split=parts, group=[f"p{i // 3}" if i % 3 < 2 else f"q{i}" for i in range(24)]),
         tmp_path / "out",
     )
-    ended = featx("finetune", data, "-b", tiny, "--out", out, *QUICK)
+    ended = featx("finetune", data, "-b", tiny, "--out", out, "--validation-fraction", "0", *QUICK)
     assert ended.status == 0, ended
     assert "* frozen" in ended.out or "* tuned" in ended.out
     assert f"Written {out}" in ended.out
@@ -39,6 +39,10 @@ def test_the_tuned_backbone_is_written_with_figures_beside_the_frozen_one(
     assert figure["low"] <= figure["value"] <= figure["high"]
     shown = featx("backbones", "show", out)
     assert shown.status == 0
+    assert "tuned on     16 samples (" in shown.out
+    assert "), 16 remembered; epoch 2 of 2" in shown.out
+    assert "judged       test: balanced accuracy " in shown.out
+    assert "a backbone, which makes vectors and predicts nothing" in featx("predict", out, data).err
     trained = featx("train", data, "-b", out, "--head", "logistic", "--cv", "2", "--json")
     assert trained.json["n_train"] == 16
 
