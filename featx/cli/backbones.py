@@ -211,7 +211,8 @@ def _tuned_on(backbone: Backbone) -> str:
     classes = ", ".join(f"{name} {n}" for name, n in tuning["classes"].items())
     memory = backbone.tuned_on
     kept = "not remembered" if memory is None else f"{len(memory):,} remembered"
-    return f"{tuning.get('samples')} samples ({classes}), {kept}; epoch {tuning.get('best_epoch')} of {tuning.get('epochs_trained')}"
+    epoch = f"epoch {tuning.get('best_epoch')} of {tuning.get('epochs_trained')}"
+    return f"{tuning.get('samples')} samples ({classes}), {kept}; {epoch}"
 
 
 def _judged(card: Mapping[str, Any]) -> list[str]:
