@@ -258,7 +258,8 @@ def _without_training(evaluation: Evaluation, training: NDArray[np.intp]) -> Eva
     known = set(training.tolist())
     return replace(
         evaluation,
-        judgements=tuple(judged for judged in evaluation.judgements if not judged.part.startswith(TRAIN)),
+        # A part is called "train", or "train, as given" where some of it is new.
+        judgements=tuple(each for each in evaluation.judgements if each.part.split(", ")[0] != TRAIN),
         leaks=tuple(
             leak
             for leak in evaluation.leaks

@@ -86,3 +86,18 @@ def test_a_class_that_training_lacks_is_refused_before_the_work(
     )
     with pytest.raises(DatasetError, match="no sample of 'stranger' is in the part train"):
         featx.finetune(strange, backbone=network, **quick)
+
+
+def test_a_part_whose_name_begins_like_that_of_training_is_judged(
+    network: str, edited: Dataset, quick: dict[str, Any]
+) -> None:
+    named = Dataset(
+        name="edited",
+        modality="image",
+        root="",
+        samples=edited.samples,
+        labels=edited.labels,
+        split=np.where(np.arange(N * COPIES) < 36, "train", "trains"),
+    )
+    found = featx.finetune(named, backbone=network, **quick)
+    assert [judged.part for judged in found.comparison.evaluations[0].judgements] == ["trains"]
