@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from featx import finetuning
 from featx.artifact import save
 from featx.artifact.folder import check_out
 from featx.backbone_features import BackboneFeatures
@@ -150,6 +151,7 @@ def finetune(
     LeakWarning
         What is tuned on and what is judged on are not apart.
     """
+    finetuning.GraphModule  # noqa: B018  # says how to install torch, before any work
     target = None if out is None else Path(os.path.abspath(Path(out).expanduser()))
     if target is not None:
         replaceable(target, overwrite=overwrite)

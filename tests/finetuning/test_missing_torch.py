@@ -48,3 +48,12 @@ def test_every_name_resolves_and_others_do_not() -> None:
         assert found.__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = featx.finetuning.nothing
+
+
+def test_the_command_says_it_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest)
+    )
+    with pytest.raises(MissingExtraError, match=r'pip install "featx\[finetune\]"'):
+        featx.finetune("no such folder")
