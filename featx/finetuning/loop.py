@@ -51,7 +51,7 @@ def run(
     course: Course,
     checkpoints: Checkpoints,
     *,
-    tell: Callable[[EpochRecord], None] = lambda record: None,
+    tell: Callable[[EpochRecord | str], None] = lambda found: None,
     verbose: bool = False,
 ) -> Outcome:
     """Train; afterwards the module holds the best weights.
@@ -63,7 +63,7 @@ def run(
     checkpoints : Checkpoints
         Of this very run: a state found there is taken up, and a run that ended there is not done again.
     tell : callable
-        Told of every epoch.
+        Told of every epoch, and of what an earlier run left.
     verbose : bool
         Show the progress of an epoch on a terminal.
 
@@ -76,9 +76,12 @@ def run(
     kept = checkpoints.load()
     training.restore(kept)
     if kept is not None and kept["ended"]:
+        tell(f"trained by an earlier run, in {training.epoch} epochs:")
         for record in training.history:
             tell(record)
         return training.outcome()
+    if kept is not None:
+        tell(f"going on where an earlier run was, after epoch {len(training.history) - 1}")
     if not training.history:
         tell(training.assess(loss=None, seconds=0.0))
     while training.goes_on:

@@ -55,4 +55,4 @@ class Request:
     precision: str
     device: str
     checkpoints: str | os.PathLike[str] | None
-    tell: Callable[[EpochRecord | Choice], None] | None
+    tell: Callable[[EpochRecord | Choice | str], None] | None

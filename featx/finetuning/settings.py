@@ -184,10 +184,13 @@ def _listed(names: list[Any]) -> str:
     return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
-def tell(found: EpochRecord | Choice) -> None:
-    """A line about an epoch, or about what is kept, on standard error."""
-    words = _of_epoch(found) if isinstance(found, EpochRecord) else _of_choice(found)
-    print(words, file=sys.stderr, flush=True)
+def tell(found: EpochRecord | Choice | str) -> None:
+    """A line about an epoch, about what is kept, or as it stands, on standard error."""
+    if isinstance(found, EpochRecord):
+        found = _of_epoch(found)
+    elif isinstance(found, Choice):
+        found = _of_choice(found)
+    print(found, file=sys.stderr, flush=True)
 
 
 def _of_epoch(record: EpochRecord) -> str:

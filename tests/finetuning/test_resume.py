@@ -48,6 +48,7 @@ def test_a_killed_training_goes_on_and_ends_as_an_uninterrupted_one(
     tmp_path: Path,
     tuner: Callable[..., FineTuneClassifier],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     np.save(tmp_path / "x.npy", np.stack(pictures))
     runs = tmp_path / "runs"
@@ -63,9 +64,10 @@ def test_a_killed_training_goes_on_and_ends_as_an_uninterrupted_one(
         return taken_up[-1]
 
     monkeypatch.setattr(Checkpoints, "load", watched)
-    resumed = tuner(network, freeze_until="stage1", checkpoints=runs, validation_fraction=0.25).fit(
-        pictures, labels
-    )
+    resumed = tuner(
+        network, freeze_until="stage1", checkpoints=runs, validation_fraction=0.25, verbose=True
+    ).fit(pictures, labels)
+    assert "going on where an earlier run was, after epoch 1" in capsys.readouterr().err
     assert taken_up[0] is not None
     assert (taken_up[0]["epoch"], taken_up[0]["step"] > 0) == (2, True)
     assert [path.name for path in runs.glob("*/*")] == ["ended.pt"]
@@ -104,10 +106,12 @@ def test_a_fit_that_was_done_is_not_trained_again(
     tmp_path: Path,
     tuner: Callable[..., FineTuneClassifier],
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = tuner(network, checkpoints=tmp_path).fit(pictures, labels)
     monkeypatch.setattr(loop._Training, "pass_through", None)  # whoever trains fails
-    again = tuner(network, checkpoints=tmp_path).fit(pictures, labels)
+    again = tuner(network, checkpoints=tmp_path, verbose=True).fit(pictures, labels)
+    assert "trained by an earlier run, in 3 epochs:" in capsys.readouterr().err
     assert again.history_ == first.history_
     assert again.backbone_.digest == first.backbone_.digest
     np.testing.assert_array_equal(again.head_.weight, first.head_.weight)
