@@ -248,7 +248,9 @@ def _evaluated(
     found = known[key].under(asked.on_leak)
     grouped = not finished and subject.groups is not None
     leaks = found.leaks + search_leaks(subject.estimator, grouped=grouped)
-    leaks += tuning_leaks(subject.backbone, subject.keys, judged=_judged(subject), names=subject.names)
+    judges_train = finished and found.trained is None  # else what is known of that part is said already
+    judged_on = _judged(subject, train_too=judges_train)
+    leaks += tuning_leaks(subject.backbone, subject.keys, judged=judged_on, names=subject.names)
     if leaks and asked.on_leak == "raise":
         raise LeakError(f'{len(leaks)} leak(s), and on_leak="raise": ' + " ".join(map(str, leaks)))
     for leak in leaks:
@@ -299,11 +301,11 @@ def _evaluated(
     )
 
 
-def _judged(subject: Subject) -> NDArray[np.bool_]:
-    """The samples that figures are given of."""
+def _judged(subject: Subject, *, train_too: bool) -> NDArray[np.bool_]:
+    """The samples that figures are given of; a finished model is judged on the part ``train`` as well."""
     if subject.split is None:
         return np.ones(len(subject.y), dtype=np.bool_)
-    return ~np.isin(subject.split, ("", TRAIN))
+    return ~np.isin(subject.split, ("",) if train_too else ("", TRAIN))
 
 
 def _check_groups(subject: Subject, how: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from featx.backbones.backbone import Backbone
 from featx.evaluation.leaks import Leak, worded
+from featx.evaluation.overlap import trained_on
 from featx.store.digest import Keys
 
 __all__ = ["TUNED_ON", "tuning_leaks"]
@@ -34,8 +35,7 @@ def tuning_leaks(
     """
     if backbone is None or keys is None or (memory := backbone.tuned_on) is None:
         return ()
-    known = {key.tobytes() for key in memory}
-    found = [i for i in np.flatnonzero(judged).tolist() if keys[i].tobytes() in known]
+    found = np.flatnonzero(judged & trained_on(keys, memory)).tolist()
     if not found:
         return ()
     n, all_of = len(found), int(judged.sum())

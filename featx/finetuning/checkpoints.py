@@ -8,7 +8,6 @@ longest; folders and files beside them are none of ours. A finished state is the
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from featx.errors import FeatxWarning, OutputError
+from featx.store.digest import DIGEST_BYTES, digest_bytes
 from featx.store.disk import TEMPORARY, write_once
 
 __all__ = ["Checkpoints"]
@@ -30,7 +30,6 @@ __all__ = ["Checkpoints"]
 _STATE, _ENDED = "state.pt", "ended.pt"
 _HEADER = b"featx run 1\n"  # the number is that of the fields in a state
 _RUN = re.compile(r"[0-9a-f]{32}")
-_DIGEST_BYTES = 16
 _MOST_BYTES = 2 * 2**30
 _ABANDONED_S = 14 * 24 * 3600.0
 
@@ -97,7 +96,7 @@ class Checkpoints:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.mkdir(exist_ok=True, mode=0o700)
-            write_once(self.folder / name, _HEADER + _digest(content) + content)
+            write_once(self.folder / name, _HEADER + digest_bytes(content) + content)
         except OSError as error:
             message = (
                 f"{self.folder}: the state of the training cannot be written ({error.strerror or error}). Make room, or pass "
@@ -121,18 +120,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         found = path.read_bytes()
     except OSError:
         return None
-    content = found[len(_HEADER) + _DIGEST_BYTES :]
-    if found[: -len(content) or None] != _HEADER + _digest(content):
+    content = found[len(_HEADER) + DIGEST_BYTES :]
+    if found[: -len(content) or None] != _HEADER + digest_bytes(content):
         return None
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
         return None
     return state
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
 
 def _runs(root: Path) -> list[Path]:

@@ -351,10 +351,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         if checkpoints is not None and checkpoints != "default":
             check_place(Path(checkpoints).expanduser(), "the state of a training")
         if seed is None:
-            seed, checkpoints = (
-                int(np.random.default_rng().integers(SEEDS)),
-                None,
-            )  # no other fit draws this seed
+            seed = int(np.random.default_rng().integers(SEEDS))
+            checkpoints = None  # no other fit draws this seed
         return Request(
             features=self._make_features(),
             boundary=boundary_of(self.freeze_until),

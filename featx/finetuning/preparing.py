@@ -33,7 +33,6 @@ from featx.store.digest import Keys
 
 __all__ = ["materials", "plan_of", "validation_part"]
 
-_LARGEST_VALIDATION = 0.5
 _LEAST_UNITS = 3
 """In the validation part, where there are so many: what varies between patients cannot be told from one or two of them."""
 _ATTEMPTS = 20
@@ -54,27 +53,17 @@ def validation_part(
         What belongs together: groups, and copies of a sample.
     fraction : float or None
         About so much is set aside; more where units or those of a class are few. Classes that are in too few units to have one in
-        twice as much are trained on and not validated, unless that would leave one class. None or 0: nothing is set aside.
+        twice as much are trained on and not validated, unless that would leave one class. None: nothing is set aside.
     seed : int
 
     Raises
     ------
-    ParameterError
-        A fraction out of its range.
     DatasetError
         Too few units to set some aside that say anything.
     """
-    if fraction is None or (fraction == 0 and not isinstance(fraction, bool)):
+    if fraction is None:
         return np.arange(len(labels)), np.empty(0, dtype=np.intp)
-    if (
-        isinstance(fraction, bool)
-        or not isinstance(fraction, int | float)
-        or not 0 < fraction <= _LARGEST_VALIDATION
-    ):
-        raise ParameterError(
-            f"validation_fraction must be a share up to {_LARGEST_VALIDATION}, or None for none, got {fraction!r}."
-        )
-    n_splits = max(2, min(round(1 / max(fraction, 1 / len(labels))), len(np.unique(units)) // _LEAST_UNITS))
+    n_splits = max(2, min(round(1 / fraction), len(np.unique(units)) // _LEAST_UNITS))
     common = _in_common_classes(labels, units, n_splits / 2)
     for k in range(min(n_splits, most_folds(labels[common], units[common])), 1, -1):
         part = next(_parts(labels[common], units[common], k, seed), None)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+
+from featx.cli.finetune import _advice
+from featx.evaluation.bootstrap import Estimate
 
 pytest.importorskip("torch")
 
@@ -189,11 +194,36 @@ def test_in_folds_every_sample_is_judged_and_all_of_them_are_tuned_on_at_the_end
 def test_it_says_what_was_kept_and_whether_it_helps(featx: Any, photos: Path, tiny: Path) -> None:
     lines = featx("finetune", photos, "-b", tiny, *QUICK).out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith(("Tuned on", "Trained on")))
-    kept, advice = lines[at : at + 2]
-    assert "; kept " in kept
-    assert advice.startswith(
-        ("Tuning helps", "Tuning harms", "Whether tuning helps", "So both predict the same")
+    found = featx("finetune", photos, "-b", tiny, "--json", *QUICK).json  # the same training, not done again
+    assert lines[at].startswith("Tuned on" if found["choice"]["network"] == "tuned" else "Trained on")
+    assert "; kept " in lines[at]
+    assert lines[at + 1].startswith(
+        "So both predict the same" if found["gain"]["value"] == 0 else "Whether tuning helps"
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "words"),
+    [
+        (
+            0.01,
+            0.04,
+            0.08,
+            "Tuning helps here (tuned less frozen, balanced accuracy: 0.040 (0.010 to 0.080)).",
+        ),
+        (-0.08, -0.04, -0.01, "Tuning harms here"),
+        (-0.04, 0.04, 0.08, "Whether tuning helps cannot be told here"),
+        (None, 0.04, None, "Whether tuning helps cannot be told here"),
+        (0.0, 0.0, 0.0, "So both predict the same."),
+    ],
+)
+def test_its_advice_goes_by_the_interval(
+    low: float | None, value: float, high: float | None, words: str
+) -> None:
+    gain = Estimate(value=value, low=low, high=high, draws=np.empty(0), left_out=np.empty(0))
+    main = SimpleNamespace(headline="balanced_accuracy")
+    comparison = SimpleNamespace(evaluations=[SimpleNamespace(main=main)])
+    assert _advice(SimpleNamespace(gain=gain, comparison=comparison)).startswith(words)
 
 
 def test_a_whole_model_is_saved_ready_to_predict_and_knows_its_samples(

@@ -78,6 +78,15 @@ def test_only_what_is_judged_counts(
     assert len(_leaks(_pipeline(tuned[1]), pictures, labels, split=turned)) == 1
 
 
+def test_a_finished_model_is_judged_on_the_part_train_too(
+    tuned: tuple[FineTuneClassifier, str], pictures: list[np.ndarray], labels: np.ndarray
+) -> None:
+    split = np.where(np.arange(2 * N) < N, "train", "test")
+    finished = _pipeline(tuned[1]).fit(pictures[:N], labels[:N])
+    (leak,) = _leaks(finished, pictures, labels, split=split, cv="prefit")
+    assert leak.n == N
+
+
 def test_tuning_it_again_in_folds_does_not_make_it_forget(
     tuned: tuple[FineTuneClassifier, str],
     pictures: list[np.ndarray],
